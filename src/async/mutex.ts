@@ -1,0 +1,36 @@
+/** Serialises asynchronous work inside one process, first come first served. */
+export class Mutex {
+  #tail: Promise<void> = Promise.resolve();
+
+  async run<T>(work: () => Promise<T> | T): Promise<T> {
+    const before = this.#tail;
+    let release: () => void = () => {};
+    this.#tail = new Promise((resolve) => {
+      release = resolve;
+    });
+    await before;
+    try {
+      return await work();
+    } finally {
+      release();
+    }
+  }
+}
+
+/** Runs `work` over `items` with at most `limit` of them in progress; results keep the order of the items. */
+export async function mapBounded<T, R>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T, index: number) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = new Array(items.length);
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < items.length) {
+      const index = next++;
+      results[index] = await work(items[index] as T, index); // index < items.length holds
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  return results;
+}
