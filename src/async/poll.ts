@@ -18,7 +18,9 @@ export async function poll<T>(ask: () => Promise<T | undefined> | T | undefined,
     if (answer !== undefined) return answer;
     const leftMs = deadline - performance.now();
     if (leftMs <= 0) {
-      throw new HvError('timeout', `timed out after ${Math.round(timeoutMs / 100) / 10} s while ${doing}`, { detail: { timeoutMs } });
+      throw new HvError('timeout', `timed out after ${Math.round(timeoutMs / 100) / 10} s while ${doing}`, {
+        detail: { timeoutMs },
+      });
     }
     await sleep(Math.min(intervalMs, leftMs), { signal });
   }

@@ -24,7 +24,13 @@ export const HV_ERROR_CODES = [
 export type HvErrorCode = (typeof HV_ERROR_CODES)[number];
 
 /** A value that survives JSON; what a detail may hold. */
-export type DetailValue = string | number | boolean | null | readonly DetailValue[] | { readonly [key: string]: DetailValue };
+export type DetailValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly DetailValue[]
+  | { readonly [key: string]: DetailValue };
 export type HvErrorDetail = Readonly<Record<string, DetailValue>>;
 
 export interface HvErrorOptions {
@@ -82,7 +88,8 @@ export function isHvError(value: unknown, code?: HvErrorCode): value is HvError 
 
 /** A broken promise inside hv itself. */
 export function invariant(condition: unknown, what: string): asserts condition {
-  if (!condition) throw new HvError('internal', `invariant broken: ${what}`, { hint: 'This is a defect of hv; please report it.' });
+  if (!condition)
+    throw new HvError('internal', `invariant broken: ${what}`, { hint: 'This is a defect of hv; please report it.' });
 }
 
 /** Ends a switch over a union: the compiler proves it unreachable. */
