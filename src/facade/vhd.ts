@@ -1,0 +1,45 @@
+import type { CreateVhdOptions, VhdInfo } from '../disk/index.ts';
+import type { Host } from '../host/index.ts';
+
+export type CreateVhdFileOptions = CreateVhdOptions;
+
+/** A virtual hard disk file of this host. */
+export class Vhd {
+  readonly path: string;
+  readonly #host: Host;
+
+  constructor(host: Host, path: string) {
+    this.#host = host;
+    this.path = path;
+  }
+
+  /** Format, type, sizes in bytes, identifiers, parent. @throws HvError `not-found`, `corrupt` */
+  info(): Promise<VhdInfo> {
+    return this.#host.disks.info(this.path);
+  }
+
+  async format(): Promise<VhdInfo['format']> {
+    return (await this.info()).format;
+  }
+
+  async vhdType(): Promise<VhdInfo['type']> {
+    return (await this.info()).type;
+  }
+
+  async maxSizeBytes(): Promise<number> {
+    return (await this.info()).virtualSizeBytes;
+  }
+
+  async fileSizeBytes(): Promise<number> {
+    return (await this.info()).fileSizeBytes;
+  }
+
+  async parentPath(): Promise<string | null> {
+    return (await this.info()).parentPath;
+  }
+
+  /** A running or defined machine of this host uses the file. */
+  async isAttached(): Promise<boolean> {
+    return (await this.#host.disks.users(this.path)).length > 0;
+  }
+}

@@ -1,0 +1,112 @@
+import type { LongOptions } from '../async/index.ts';
+import type { ConsoleEndpoint, Host, VmLogs } from '../host/index.ts';
+import type { SnapshotType, VmInfo, VmState, WaitCondition } from '../model/index.ts';
+import { Snapshot } from './snapshot.ts';
+
+/** One virtual machine. `id` and `name` are as they were when this object was made; what can change is asked for. */
+export class Vm {
+  readonly id: string;
+  readonly name: string;
+  readonly #host: Host;
+
+  constructor(host: Host, id: string, name: string) {
+    this.#host = host;
+    this.id = id;
+    this.name = name;
+  }
+
+  /** Everything that is known about the machine now. @throws HvError `not-found` */
+  info(): Promise<VmInfo> {
+    return this.#host.vms.info(this.id);
+  }
+
+  async state(): Promise<VmState> {
+    return (await this.info()).state;
+  }
+
+  async cpuCount(): Promise<number> {
+    return (await this.info()).processorCount;
+  }
+
+  async memoryBytes(): Promise<number> {
+    return (await this.info()).memoryBytes;
+  }
+
+  async uptimeSeconds(): Promise<number> {
+    return (await this.info()).uptimeSeconds;
+  }
+
+  /** From Off, Saved or Paused; already running is a no-op. @throws HvError `invalid-state`, `missing-dependency`, `in-use` */
+  start(long?: LongOptions): Promise<void> {
+    return this.#host.vms.start(this.id, long);
+  }
+
+  /** Asks the guest to shut down and waits. @throws HvError `timeout` when it does not, `invalid-state` */
+  stop(options?: LongOptions & { readonly timeoutMs?: number }): Promise<void> {
+    return this.#host.vms.stop(this.id, options);
+  }
+
+  /** Cuts the power. */
+  forceStop(): Promise<void> {
+    return this.#host.vms.forceStop(this.id);
+  }
+
+  pause(): Promise<void> {
+    return this.#host.vms.pause(this.id);
+  }
+
+  resume(long?: LongOptions): Promise<void> {
+    return this.#host.vms.resume(this.id, long);
+  }
+
+  /** Keeps memory in a file and switches off; `start` goes on where it was. */
+  save(long?: LongOptions): Promise<void> {
+    return this.#host.vms.save(this.id, long);
+  }
+
+  reset(): Promise<void> {
+    return this.#host.vms.reset(this.id);
+  }
+
+  rename(name: string): Promise<void> {
+    return this.#host.vms.rename(this.id, name);
+  }
+
+  /** Forgets the machine; its disks stay unless `withDisks`. */
+  delete(options?: LongOptions & { readonly withDisks?: boolean }): Promise<{ readonly deletedPaths: string[] }> {
+    return this.#host.vms.delete(this.id, options);
+  }
+
+  logs(options?: { readonly maxBytes?: number }): Promise<VmLogs> {
+    return this.#host.vms.logs(this.id, options);
+  }
+
+  /** Where the first serial port can be talked to. */
+  console(): Promise<ConsoleEndpoint> {
+    return this.#host.vms.console(this.id);
+  }
+
+  /** The screen, as a PNG file's bytes. */
+  screenshot(): Promise<Uint8Array> {
+    return this.#host.vms.screenshot(this.id);
+  }
+
+  /** True once the condition holds; false when `timeoutMs` passed first. */
+  waitFor(condition: WaitCondition, options?: LongOptions & { readonly timeoutMs?: number }): Promise<boolean> {
+    return this.#host.vms.waitFor(this.id, condition, options);
+  }
+
+  /** The guest's addresses, as it reports them; empty until it does. */
+  async ipAddresses(): Promise<string[]> {
+    const adapters = await this.#host.guest.ipAddresses(this.id);
+    return adapters.flatMap((adapter) => [...adapter.addresses]);
+  }
+
+  async createSnapshot(name: string, type: SnapshotType = 'Standard', long: LongOptions = {}): Promise<Snapshot> {
+    return new Snapshot(this.#host, await this.#host.snapshots.create(this.id, name, { type, ...long }));
+  }
+
+  async listSnapshots(): Promise<Snapshot[]> {
+    return (await this.#host.snapshots.list(this.id)).map((info) => new Snapshot(this.#host, info));
+  }
+}

@@ -1,0 +1,14 @@
+import type { LongOptions } from '../async/index.ts';
+import type { CreateVhdOptions, VhdInfo } from '../disk/index.ts';
+
+/** Virtual hard disk files as this host handles them (Msvm_ImageManagementService, VirtDisk). */
+export interface DiskService {
+  /** Windows: CreateVirtualHardDisk (Msvm_VirtualHardDiskSettingData). @throws `already-exists`, `invalid-argument`, `no-space` */
+  create(path: string, options: CreateVhdOptions & LongOptions): Promise<VhdInfo>;
+
+  /** Windows: GetVirtualHardDiskSettingData, GetVirtualHardDiskState. @throws `not-found`, `corrupt` */
+  info(path: string, options?: { readonly allowParents?: readonly string[] }): Promise<VhdInfo>;
+
+  /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
+  users(path: string): Promise<readonly { readonly id: string; readonly name: string }[]>;
+}

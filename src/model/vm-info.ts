@@ -1,0 +1,35 @@
+import type { GuestProfile, HardDiskDrive, NetworkAdapter, VmGeneration } from './vm-specification.ts';
+import type { VmState } from './vm-state.ts';
+
+/** What a list of machines shows (Msvm_SummaryInformation). */
+export interface VmSummary {
+  readonly id: string;
+  readonly name: string;
+  readonly state: VmState;
+  readonly generation: VmGeneration;
+  readonly processorCount: number;
+  readonly memoryBytes: number;
+  /** Seconds since the start; 0 unless it runs. */
+  readonly uptimeSeconds: number;
+}
+
+export interface VmInfo extends VmSummary {
+  readonly guest: GuestProfile;
+  /** ISO 8601, UTC. */
+  readonly creationTime: string;
+  /** Why the machine is in its state, where there is something to say: how it last stopped, why its engine died. */
+  readonly stateReason: string | null;
+  readonly hardDiskDrives: readonly HardDiskDrive[];
+  readonly networkAdapters: readonly (NetworkAdapter & { readonly ipAddresses: readonly string[] })[];
+  /** `ok` while the guest's agent answers; null unless running. */
+  readonly heartbeat: 'ok' | 'no-contact' | null;
+  readonly snapshotCount: number;
+  readonly currentSnapshotId: string | null;
+  readonly configurationPath: string;
+  /** Processes of a running machine. */
+  readonly processes: { readonly engine: number; readonly worker: number | null } | null;
+  readonly acceleration: 'kvm' | 'tcg' | 'hyperv' | null;
+}
+
+/** What `wait` waits for: the guest agent answers, the guest has an IP address, the machine is off. */
+export type WaitCondition = 'ready' | 'ip' | 'off';
