@@ -1,5 +1,5 @@
 import { HvError } from './errors/index.ts';
-import { HyperV } from './facade/index.ts';
+import { HyperVFacade } from './facade/index.ts';
 import type { Host } from './host/index.ts';
 
 export interface OpenOptions {
@@ -19,7 +19,16 @@ export async function openHost(options: OpenOptions = {}): Promise<Host> {
   });
 }
 
-/** Opens this host's machines, disks and switches. @throws HvError `unsupported`, `permission-denied` */
-export async function openHyperV(options: OpenOptions = {}): Promise<HyperV> {
-  return new HyperV(await openHost(options));
+/** The main interface, opened with the engine of this host. */
+export class HyperV extends HyperVFacade {
+  /**
+   * Opens this host's machines, disks and switches.
+   * @throws HvError `unsupported`, `permission-denied`
+   * @example
+   * await using hv = await HyperV.open();
+   * for (const vm of await hv.listVms()) console.log(vm.name, await vm.state());
+   */
+  static async open(options: OpenOptions = {}): Promise<HyperV> {
+    return new HyperV(await openHost(options));
+  }
 }

@@ -15,7 +15,7 @@ import { Vm } from './vm.ts';
 
 /**
  * The main interface to a host's virtual machines, disks and switches. The front door (`import { HyperV } from 'hv'`)
- * opens it with the engine of this system; see compose.ts.
+ * opens it with the engine of this system: HyperV in compose.ts.
  *
  * @example
  * await using hv = await HyperV.open();
@@ -24,7 +24,7 @@ import { Vm } from './vm.ts';
  * await hv.createSnapshot('MyVM', 'Before Update');
  * await vm.stop();
  */
-export class HyperV implements AsyncDisposable {
+export class HyperVFacade implements AsyncDisposable {
   /** The contract underneath, for callers that want the services themselves. */
   readonly host: Host;
 

@@ -1,9 +1,9 @@
 /**
- * facade: what users hold. Thin objects over the Host contract: HyperV, Vm, Snapshot, Vhd. No engine is known here.
+ * facade: what users hold. Thin objects over the Host contract: HyperVFacade, Vm, Snapshot, Vhd. No engine is known here.
  *
  *   your program -> HyperV -> Host (host/) -> engine
  */
-export { HyperV } from './hyperv.ts';
+export { HyperVFacade } from './hyperv.ts';
 export { Snapshot } from './snapshot.ts';
 export { type CreateVhdFileOptions, Vhd } from './vhd.ts';
 export { Vm } from './vm.ts';

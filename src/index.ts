@@ -1,0 +1,37 @@
+/**
+ * hv: Hyper-V management from TypeScript. Start with HyperV.open(); openVhd works on disk files anywhere.
+ */
+export type { LongOptions, OnProgress, Progress } from './async/index.ts';
+export { HyperV, type OpenOptions, openHost } from './compose.ts';
+export {
+  type BlockDevice,
+  type CreateVhdOptions,
+  createVhd,
+  DiskChain,
+  openVhd,
+  type VhdInfo,
+  vhdInfo,
+} from './disk/index.ts';
+export { HV_ERROR_CODES, HvError, type HvErrorCode, type HvErrorJson, isHvError } from './errors/index.ts';
+export { type CreateVhdFileOptions, Snapshot, Vhd, Vm } from './facade/index.ts';
+export type { ConsoleEndpoint, Host, HostCapabilities, VmLogs } from './host/index.ts';
+export type {
+  CreateVmOptions,
+  DoctorFinding,
+  GuestProfile,
+  HardDiskDrive,
+  HostInfo,
+  HostSettings,
+  NetworkAdapter,
+  SnapshotInfo,
+  SnapshotType,
+  SwitchInfo,
+  SwitchType,
+  VmGeneration,
+  VmInfo,
+  VmState,
+  VmSummary,
+  WaitCondition,
+} from './model/index.ts';
+export { DEFAULT_SWITCH } from './model/index.ts';
+export { buildLinuxTemplate } from './provision/index.ts';
