@@ -1,0 +1,51 @@
+/**
+ * Linux constants and structures as the kernel's user-space headers define them. Every value here is the same on
+ * x86-64 and arm64 (both take asm-generic's), little-endian, LP64.
+ */
+
+/** lseek(2): the next byte that holds data, the next hole. */
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+
+/** fallocate(2). */
+export const FALLOC_FL_KEEP_SIZE = 0x01;
+export const FALLOC_FL_PUNCH_HOLE = 0x02;
+
+/** preadv2(2): fail with EAGAIN rather than wait for storage. */
+export const RWF_NOWAIT = 0x08;
+
+/** flock(2). */
+export const LOCK_SH = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+export const LOCK_UN = 8;
+
+/** fcntl(2): locks that belong to the open file description. */
+export const F_OFD_GETLK = 36;
+export const F_OFD_SETLK = 37;
+export const F_RDLCK = 0;
+export const F_WRLCK = 1;
+export const F_UNLCK = 2;
+
+/** struct flock: i16 type @0, i16 whence @2, 4 bytes gap, i64 start @8, i64 length @16, i32 pid @24 (0 for OFD), 4 bytes gap. */
+export const FLOCK_BYTES = 32;
+export const FLOCK = { type: 0, whence: 2, start: 8, length: 16, pid: 24 } as const;
+
+/** struct iovec: pointer @0, size_t @8. */
+export const IOVEC_BYTES = 16;
+
+/** struct pollfd: i32 fd @0, i16 events @4, i16 revents @6. */
+export const POLLFD_BYTES = 8;
+export const POLLIN = 0x001;
+
+/** getsockopt(2) on a unix socket; struct ucred: i32 pid, u32 uid, u32 gid. */
+export const SOL_SOCKET = 1;
+export const SO_PEERCRED = 17;
+export const UCRED_BYTES = 12;
+
+/** eventfd(2). */
+export const EFD_CLOEXEC = 0o2000000;
+export const EFD_NONBLOCK = 0o4000;
+
+/** System calls newer than the oldest libc; numbers above 424 are common to all architectures. */
+export const SYS_PIDFD_OPEN = 434;

@@ -1,0 +1,175 @@
+import * as abi from './abi.ts';
+import { ERRNO } from './errno.ts';
+import { type Koffi, loadKoffi, type NativeFunction } from './koffi.ts';
+
+/**
+ * The C library's calls that Node does not offer. Every call answers its result, or minus the errno when it failed
+ * (the kernel's own convention), so that a caller decides on the fallback without an exception. Calls interrupted by
+ * a signal are made again. No pointer and no handle leaves: descriptors are the caller's.
+ */
+export interface Libc {
+  /** Moves the descriptor's position; all of hv's I/O is positional, so nobody minds. */
+  lseek(fd: number, offset: number, whence: number): number;
+  fallocate(fd: number, mode: number, offset: number, length: number): number;
+  /** The offsets are values: the descriptors' own positions do not move. */
+  copyFileRange(fdIn: number, offsetIn: number, fdOut: number, offsetOut: number, length: number): number;
+  /** preadv2 with one buffer. Absent (-ENOSYS) in C libraries that lack it. */
+  preadv2(fd: number, target: Uint8Array, start: number, length: number, position: number, flags: number): number;
+  flock(fd: number, operation: number): number;
+  /** Sets a byte-range lock of the open file description without waiting: -EAGAIN when another holds it. */
+  setRangeLock(fd: number, type: number, start: number, length: number): number;
+  /** Whether such a lock could be set: F_UNLCK when it could, else the type of the lock that is in the way. */
+  testRangeLock(fd: number, type: number, start: number, length: number): number;
+  /** Who opened the other end of a connected unix socket; -errno on failure. */
+  peerCredentials(fd: number): { readonly pid: number; readonly uid: number; readonly gid: number } | number;
+  pidfdOpen(pid: number): number;
+  eventfd(): number;
+  /**
+   * Waits in the thread pool until one of the descriptors is readable, at most `timeoutMs` (bound it: an outstanding
+   * wait keeps the process alive). Answers which are; empty when the time is up.
+   */
+  pollReadable(fds: readonly number[], timeoutMs: number): Promise<readonly number[]>;
+  close(fd: number): number;
+}
+
+let made: { readonly libc: Libc | undefined } | undefined;
+
+/** The C library through FFI; undefined where there is no FFI or the system is not 64-bit Linux. */
+export function nativeLibc(): Libc | undefined {
+  made ??= { libc: make() };
+  return made.libc;
+}
+
+function make(): Libc | undefined {
+  if (process.platform !== 'linux' || (process.arch !== 'x64' && process.arch !== 'arm64')) return undefined;
+  const koffi = loadKoffi();
+  return koffi && bind(koffi);
+}
+
+function bind(koffi: Koffi): Libc {
+  const library = koffi.load(null); // the process itself: whichever C library Node runs on
+  const declare = (definition: string): NativeFunction => library.func(definition);
+  const optional = (definition: string): NativeFunction | undefined => {
+    try {
+      return library.func(definition);
+    } catch {
+      return undefined; // the export is missing: the wrapper answers -ENOSYS
+    }
+  };
+
+  const lseek = declare('int64_t lseek(int fd, int64_t offset, int whence)');
+  const fallocate = declare('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+  const copyFileRange = optional(
+    'int64_t copy_file_range(int in, void *inOffset, int out, void *outOffset, size_t length, uint32_t flags)',
+  );
+  const preadv2 = optional('int64_t preadv2(int fd, void *iov, int count, int64_t offset, int flags)');
+  const flock = declare('int flock(int fd, int operation)');
+  const fcntlLock = declare('int fcntl(int fd, int command, ...)');
+  const getsockopt = declare('int getsockopt(int fd, int level, int name, void *value, void *length)');
+  // syscall() is variadic in C; on both architectures integer arguments travel alike either way.
+  const syscall = declare('int64_t syscall(int64_t number, int64_t a, int64_t b)');
+  const eventfd = declare('int eventfd(uint32_t initial, int flags)');
+  const poll = declare('int poll(void *fds, uint64_t count, int timeoutMs)');
+  const close = declare('int close(int fd)');
+
+  const call = (work: () => unknown): number => {
+    for (;;) {
+      const result = Number(work()); // koffi answers a bigint only beyond 2^53, which no length here reaches
+      if (result !== -1) return result;
+      const errno = koffi.errno();
+      if (errno !== ERRNO.EINTR) return -errno;
+    }
+  };
+
+  // Reused between calls: every call is synchronous and finishes before the next starts.
+  const inOffset = new BigInt64Array(1);
+  const outOffset = new BigInt64Array(1);
+  const iovec = new Uint32Array(abi.IOVEC_BYTES / 4);
+  const lock = new DataView(new ArrayBuffer(abi.FLOCK_BYTES));
+  const lockBytes = new Uint8Array(lock.buffer);
+  const addresses = new WeakMap<ArrayBufferLike, number>();
+
+  /** A buffer's address; user-space addresses stay below 2^53. Backing stores never move. */
+  const addressOf = (buffer: ArrayBufferLike): number => {
+    let address = addresses.get(buffer);
+    if (address === undefined) {
+      address = Number(koffi.address(new Uint8Array(buffer)));
+      addresses.set(buffer, address);
+    }
+    return address;
+  };
+
+  const rangeLock = (fd: number, command: number, type: number, start: number, length: number): number => {
+    lockBytes.fill(0);
+    lock.setInt16(abi.FLOCK.type, type, true);
+    lock.setBigInt64(abi.FLOCK.start, BigInt(start), true);
+    lock.setBigInt64(abi.FLOCK.length, BigInt(length), true);
+    return call(() => fcntlLock(fd, command, 'void *', lockBytes));
+  };
+
+  return {
+    lseek: (fd, offset, whence) => call(() => lseek(fd, offset, whence)),
+    fallocate: (fd, mode, offset, length) => call(() => fallocate(fd, mode, offset, length)),
+
+    copyFileRange(fdIn, offsetIn, fdOut, offsetOut, length) {
+      if (!copyFileRange) return -ERRNO.ENOSYS;
+      inOffset[0] = BigInt(offsetIn);
+      outOffset[0] = BigInt(offsetOut);
+      return call(() => copyFileRange(fdIn, inOffset, fdOut, outOffset, length, 0));
+    },
+
+    preadv2(fd, target, start, length, position, flags) {
+      if (!preadv2) return -ERRNO.ENOSYS;
+      if (start < 0 || length < 0 || start + length > target.length) return -ERRNO.EFAULT;
+      const address = addressOf(target.buffer) + target.byteOffset + start;
+      iovec[0] = address >>> 0;
+      iovec[1] = Math.floor(address / 2 ** 32);
+      iovec[2] = length >>> 0;
+      iovec[3] = Math.floor(length / 2 ** 32);
+      return call(() => preadv2(fd, iovec, 1, position, flags));
+    },
+
+    flock: (fd, operation) => call(() => flock(fd, operation)),
+    setRangeLock: (fd, type, start, length) => rangeLock(fd, abi.F_OFD_SETLK, type, start, length),
+
+    testRangeLock(fd, type, start, length) {
+      const result = rangeLock(fd, abi.F_OFD_GETLK, type, start, length);
+      return result < 0 ? result : lock.getInt16(abi.FLOCK.type, true);
+    },
+
+    peerCredentials(fd) {
+      const credentials = new DataView(new ArrayBuffer(abi.UCRED_BYTES));
+      const length = new Uint32Array([abi.UCRED_BYTES]);
+      const result = call(() =>
+        getsockopt(fd, abi.SOL_SOCKET, abi.SO_PEERCRED, new Uint8Array(credentials.buffer), length),
+      );
+      if (result < 0) return result;
+      if (length[0] !== abi.UCRED_BYTES) return -ERRNO.EINVAL;
+      return {
+        pid: credentials.getInt32(0, true),
+        uid: credentials.getUint32(4, true),
+        gid: credentials.getUint32(8, true),
+      };
+    },
+
+    pidfdOpen: (pid) => call(() => syscall(abi.SYS_PIDFD_OPEN, pid, 0)),
+    eventfd: () => call(() => eventfd(0, abi.EFD_CLOEXEC | abi.EFD_NONBLOCK)),
+
+    pollReadable(fds, timeoutMs) {
+      const entries = new DataView(new ArrayBuffer(Math.max(1, fds.length) * abi.POLLFD_BYTES));
+      for (const [index, fd] of fds.entries()) {
+        entries.setInt32(index * abi.POLLFD_BYTES, fd, true);
+        entries.setInt16(index * abi.POLLFD_BYTES + 4, abi.POLLIN, true);
+      }
+      return new Promise((resolve, reject) => {
+        poll.async(new Uint8Array(entries.buffer), fds.length, timeoutMs, (error: unknown) => {
+          if (error) reject(error);
+          // Any event counts: an error condition is noticed by whoever reads next.
+          else resolve(fds.filter((_fd, index) => entries.getInt16(index * abi.POLLFD_BYTES + 6, true) !== 0));
+        });
+      });
+    },
+
+    close: (fd) => call(() => close(fd)),
+  };
+}
