@@ -6,7 +6,33 @@
  *
  * Must not import model or anything above it; knows nothing of VMs and formats.
  */
+export { type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';
+export {
+  type AcquireLockOptions,
+  acquireLock,
+  type FileLock,
+  type LockKind,
+  lockFile,
+  unlockFile,
+} from './file-lock.ts';
+export { findProgram, missingProgram, requireProgram } from './find-program.ts';
+export { packageOf } from './packages.ts';
+export {
+  bootId,
+  isAlive,
+  ownIdentity,
+  type ProcessIdentity,
+  type ProcessInfo,
+  readProcess,
+} from './process-identity.ts';
+export {
+  minimalEnvironment,
+  type ProgramLimits,
+  type ProgramResult,
+  type RunProgramOptions,
+  runProgram,
+} from './run-program.ts';
 export {
   canReadNowait,
   copyFileRange,
