@@ -1,0 +1,222 @@
+import { read as readAsync } from 'node:fs';
+import { deferred } from '../../async/index.ts';
+import type { BlockDevice } from '../../disk/block-device.ts';
+import { HvError } from '../../errors/index.ts';
+import { preadNowait } from '../../system/index.ts';
+import type { ExportInfo } from './handshake.ts';
+import { TransmissionFlag } from './wire.ts';
+
+/** What was asked of an export since it was added. */
+export interface ExportStats {
+  requests: number;
+  readBytes: number;
+  writtenBytes: number;
+  /** Requests that were answered with an error. */
+  errors: number;
+  flushes: number;
+  /** Reads that found nothing in memory and went through the thread pool. */
+  coldReads: number;
+  /** Connections in the transmission phase now. */
+  connections: number;
+}
+
+/** A connection as its export sees it. */
+export interface ExportClient {
+  /** The gate has opened again: go on with what waited. */
+  wake(): void;
+  /** The export goes away. Resolves when the connection has ended. */
+  shutdown(): Promise<void>;
+}
+
+/** Bounds the work of looking ahead for zeros. */
+const RESOLVED_AT_ONCE_BYTES = 1024 * 1024;
+
+const BASE_FLAGS =
+  TransmissionFlag.hasFlags |
+  TransmissionFlag.sendFlush |
+  TransmissionFlag.sendFua |
+  TransmissionFlag.sendTrim |
+  TransmissionFlag.sendWriteZeroes |
+  TransmissionFlag.sendFastZero |
+  TransmissionFlag.sendCache |
+  // True because one device serves all connections on one thread: a flush covers every write acknowledged on any.
+  TransmissionFlag.canMultiConn;
+
+/** A device under a name. All connections to it share this object, its flushes and its gate. */
+export class Export implements ExportInfo {
+  readonly name: string;
+  readonly device: BlockDevice;
+  readonly sizeBytes: number;
+  readonly flags: number;
+  readonly flagsWithStructuredReplies: number;
+  readonly stats: ExportStats = {
+    requests: 0,
+    readBytes: 0,
+    writtenBytes: 0,
+    errors: 0,
+    flushes: 0,
+    coldReads: 0,
+    connections: 0,
+  };
+  readonly clients = new Set<ExportClient>();
+  readonly #readsNowait: boolean;
+  #isGated = false;
+  #coldReadsInFlight = 0;
+  #idle: (() => void)[] = [];
+  /** Changes whenever a place in a file may get another meaning. */
+  #mapGeneration = 0;
+  #runningFlush: Promise<void> | undefined;
+  #nextFlush: Promise<void> | undefined;
+
+  /** `readsNowait`: the files under the device answer preadNowait; else every read is synchronous. */
+  constructor(name: string, device: BlockDevice, options: { readonly readsNowait?: boolean } = {}) {
+    this.name = name;
+    this.device = device;
+    this.sizeBytes = device.sizeBytes;
+    this.flags = BASE_FLAGS | (device.readOnly ? TransmissionFlag.readOnly : 0);
+    this.flagsWithStructuredReplies = this.flags | TransmissionFlag.sendDf;
+    this.#readsNowait = options.readsNowait ?? true;
+  }
+
+  /** While the gate is shut, connections take no new request. */
+  get isGated(): boolean {
+    return this.#isGated;
+  }
+
+  /**
+   * Fills the target with what is in memory.
+   * @returns `zero`: the range is zeros, which were not written; `cold`: something would have to come from storage
+   *   and the target's contents are undefined
+   */
+  tryRead(offset: number, target: Uint8Array, start: number, length: number): 'memory' | 'zero' | 'cold' {
+    const ranges = this.device.resolveRead(offset, length);
+    const only = ranges[0];
+    if (only && only.length === length && only.fd === undefined) return 'zero';
+    if (!this.#readsNowait) {
+      this.device.read(offset, target, start, length);
+      return 'memory';
+    }
+    let at = start;
+    for (const range of ranges) {
+      if (range.fd === undefined) target.fill(0, at, at + range.length);
+      else if (preadNowait(range.fd, target, at, range.length, range.fileOffset) !== range.length) return 'cold';
+      at += range.length;
+    }
+    return 'memory';
+  }
+
+  /**
+   * How the range begins: with zeros, at least `minZeroBytes` of them and all that are known at once, or with data,
+   * at most `maxDataBytes` and up to the next such run of zeros.
+   */
+  firstRun(
+    offset: number,
+    length: number,
+    minZeroBytes: number,
+    maxDataBytes: number,
+  ): { readonly isZero: boolean; readonly length: number } {
+    let done = 0;
+    for (const range of this.device.resolveRead(offset, Math.min(length, RESOLVED_AT_ONCE_BYTES))) {
+      if (range.fd === undefined && range.length >= minZeroBytes) {
+        return done === 0 ? { isZero: true, length: range.length } : { isZero: false, length: done };
+      }
+      done += range.length;
+      if (done >= maxDataBytes) return { isZero: false, length: maxDataBytes };
+    }
+    return { isZero: false, length: done };
+  }
+
+  /** Reads through the thread pool, so that storage works on several requests at once. */
+  async readCold(offset: number, target: Uint8Array, start: number, length: number): Promise<void> {
+    const generation = this.#mapGeneration;
+    this.#coldReadsInFlight++;
+    this.stats.coldReads++;
+    try {
+      let at = start;
+      const reads: Promise<boolean>[] = [];
+      for (const range of this.device.resolveRead(offset, length)) {
+        if (range.fd === undefined) target.fill(0, at, at + range.length);
+        else reads.push(readRange(range.fd, target, at, range.length, range.fileOffset));
+        at += range.length;
+      }
+      const areComplete = (await Promise.all(reads)).every(Boolean);
+      // A trim may have given the place to other contents meanwhile; a short read means the same, or an odd file end.
+      if (!areComplete || generation !== this.#mapGeneration) this.device.read(offset, target, start, length);
+    } finally {
+      this.#coldReadsInFlight--;
+      this.#tellIdle();
+    }
+  }
+
+  trim(offset: number, length: number): void {
+    this.#mapGeneration++;
+    this.device.trim(offset, length);
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): void {
+    this.#mapGeneration++;
+    this.device.writeZeroes(offset, length, mayUnmap);
+  }
+
+  /**
+   * Covers every write acknowledged before the call, on any connection. Calls that come while a flush runs share
+   * the next one: the running one may have begun before their writes.
+   */
+  flush(): Promise<void> {
+    if (this.#nextFlush) return this.#nextFlush;
+    if (!this.#runningFlush) return this.#startFlush();
+    const next = this.#runningFlush
+      .catch(() => {}) // its own callers hear of that failure
+      .then(() => {
+        this.#nextFlush = undefined;
+        return this.#startFlush();
+      });
+    this.#nextFlush = next;
+    return next;
+  }
+
+  #startFlush(): Promise<void> {
+    this.stats.flushes++;
+    const running = this.device.flush().finally(() => {
+      if (this.#runningFlush === running) this.#runningFlush = undefined;
+      this.#tellIdle();
+    });
+    this.#runningFlush = running;
+    return running;
+  }
+
+  /** Runs `work` while no request is in progress and none starts; connections wait meanwhile. */
+  async exclusively<T>(work: () => Promise<T> | T): Promise<T> {
+    if (this.#isGated) throw new HvError('in-use', `the export ${JSON.stringify(this.name)} is being changed already`);
+    this.#isGated = true;
+    try {
+      while (this.#coldReadsInFlight > 0 || this.#runningFlush || this.#nextFlush) {
+        const idle = deferred<void>();
+        this.#idle.push(() => idle.resolve());
+        await idle.promise;
+      }
+      return await work();
+    } finally {
+      this.#mapGeneration++;
+      this.#isGated = false;
+      for (const client of this.clients) client.wake();
+    }
+  }
+
+  #tellIdle(): void {
+    if (this.#idle.length === 0) return;
+    const waiting = this.#idle;
+    this.#idle = [];
+    for (const tell of waiting) tell();
+  }
+}
+
+/** Whether the whole range was read; at the end of a file it is not. */
+function readRange(fd: number, target: Uint8Array, start: number, length: number, position: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    readAsync(fd, target, start, length, position, (error, bytesRead) => {
+      if (error) reject(error);
+      else resolve(bytesRead === length);
+    });
+  });
+}
