@@ -6,6 +6,7 @@
  *
  * Must not import model or anything above it; knows nothing of VMs and formats.
  */
+export { syncFolder, type WriteFileAtomicOptions, writeFileAtomic } from './atomic-file.ts';
 export { type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';
 export {
@@ -17,7 +18,11 @@ export {
   unlockFile,
 } from './file-lock.ts';
 export { findProgram, missingProgram, requireProgram } from './find-program.ts';
+export { type CpuInfo, computerName, type MemoryInfo, readCpu, readMemory } from './machine.ts';
 export { packageOf } from './packages.ts';
+export { type PeerCredentials, peerCredentials, requirePeer } from './peer.ts';
+export { waitForExit } from './pidfd.ts';
+export { dropPrivileges, type Identity, isRoot } from './privileges.ts';
 export {
   bootId,
   isAlive,

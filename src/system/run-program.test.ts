@@ -155,7 +155,6 @@ describe('runProgram', () => {
     });
     expect(stdout.toString()).toBe('65534\n65534\n65534\n/nonexistent\n');
   });
-  });
 });
 
 describe('findProgram', () => {
