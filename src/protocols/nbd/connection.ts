@@ -2,7 +2,7 @@ import { deferred } from '../../async/index.ts';
 import type { Export, ExportClient } from './export.ts';
 import { type ExportDirectory, Handshake, type Negotiated } from './handshake.ts';
 import { Transmission } from './transmission.ts';
-import type { SocketTransport, TransportListener } from './transport.ts';
+import type { Transport, TransportListener } from './transport.ts';
 
 /** A peer that negotiates longer than this is not serious. */
 export const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -11,7 +11,7 @@ const MAX_PENDING_HANDSHAKE_BYTES = 1024 * 1024;
 
 /** One peer, from greeting to end. Whatever it sends, only its own connection can be lost. */
 export class Connection implements TransportListener, ExportClient {
-  readonly #transport: SocketTransport;
+  readonly #transport: Transport;
   readonly #closed = deferred<void>();
   readonly #onClosed: () => void;
   readonly #handshakeTimer: NodeJS.Timeout;
@@ -20,7 +20,7 @@ export class Connection implements TransportListener, ExportClient {
   #export: Export | undefined;
 
   constructor(
-    transport: SocketTransport,
+    transport: Transport,
     exports: ExportDirectory<Export>,
     onClosed: () => void,
     handshakeTimeoutMs: number = HANDSHAKE_TIMEOUT_MS,

@@ -211,12 +211,9 @@ export class Export implements ExportInfo {
   }
 }
 
-/** Whether the whole range was read; at the end of a file it is not. */
+/** Whether the whole range was read. A failure is no: the device reads again and says what is wrong. */
 function readRange(fd: number, target: Uint8Array, start: number, length: number, position: number): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    readAsync(fd, target, start, length, position, (error, bytesRead) => {
-      if (error) reject(error);
-      else resolve(bytesRead === length);
-    });
+  return new Promise((resolve) => {
+    readAsync(fd, target, start, length, position, (error, bytesRead) => resolve(!error && bytesRead === length));
   });
 }

@@ -2,6 +2,8 @@ import type { Socket } from 'node:net';
 
 /** What a connection needs from whatever carries its bytes; so that the state machines know no sockets. */
 export interface Transport {
+  /** Tells the listener from now on. Called once, before anything else. */
+  listen(listener: TransportListener): void;
   /** Sends or queues the bytes. True: they were taken at once and the buffer may be used again. */
   send(bytes: Uint8Array): boolean;
   /** Bytes that were sent but not yet taken by the kernel. */
