@@ -46,6 +46,15 @@ export class QemuProcess implements AsyncDisposable {
     return new QemuProcess(folder, child);
   }
 
+  /** A folder with a short name, removed at the end of its scope, for what needs no QEMU. */
+  static async folder(): Promise<AsyncDisposable & { path(name: string): string }> {
+    const folder = await mkdtemp(join(tmpdir(), 'hvq-'));
+    return {
+      path: (name) => join(folder, name),
+      [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+    };
+  }
+
   get errorText(): string {
     return this.#errorText;
   }

@@ -30,6 +30,14 @@ export {
   waitPostmigrate,
 } from './migration.ts';
 export {
+  type MigrationSink,
+  type ReceiveMigrationOptions,
+  receiveMigration,
+  restoreFromFile,
+  saveToFile,
+  sendMigration,
+} from './migration-stream.ts';
+export {
   blockdevAdd,
   blockdevDelete,
   blockdevReopen,
