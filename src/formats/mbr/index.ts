@@ -1,0 +1,9 @@
+/**
+ * formats/mbr: the boot sector's partition table, and the protective one of a GPT disk.
+ *
+ *     Mbr --encodeMbr--> 512 bytes --parseMbr--> Mbr
+ *
+ * Pure functions on bytes. Imports errors only.
+ */
+export { MBR_SIZE, MBR_TYPE_GPT_PROTECTIVE } from './format.ts';
+export { encodeMbr, type Mbr, type MbrPartition, parseMbr, protectiveMbr } from './mbr.ts';
