@@ -9,11 +9,18 @@ export const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Replies to options that the peer does not read. */
 const MAX_PENDING_HANDSHAKE_BYTES = 1024 * 1024;
 
+export interface ConnectionOptions {
+  readonly handshakeTimeoutMs?: number;
+  /** Told of an exception that cost a peer its connection: a defect here, not the peer's doing. */
+  readonly onFault?: (error: unknown) => void;
+}
+
 /** One peer, from greeting to end. Whatever it sends, only its own connection can be lost. */
 export class Connection implements TransportListener, ExportClient {
   readonly #transport: Transport;
   readonly #closed = deferred<void>();
   readonly #onClosed: () => void;
+  readonly #onFault: (error: unknown) => void;
   readonly #handshakeTimer: NodeJS.Timeout;
   #handshake: Handshake<Export> | undefined;
   #transmission: Transmission | undefined;
@@ -23,15 +30,16 @@ export class Connection implements TransportListener, ExportClient {
     transport: Transport,
     exports: ExportDirectory<Export>,
     onClosed: () => void,
-    handshakeTimeoutMs: number = HANDSHAKE_TIMEOUT_MS,
+    options: ConnectionOptions = {},
   ) {
     this.#transport = transport;
     this.#onClosed = onClosed;
+    this.#onFault = options.onFault ?? (() => {});
     this.#handshake = new Handshake(exports, (bytes) => {
       transport.send(bytes);
       if (transport.pendingBytes() > MAX_PENDING_HANDSHAKE_BYTES) transport.destroy();
     });
-    this.#handshakeTimer = setTimeout(() => transport.destroy(), handshakeTimeoutMs);
+    this.#handshakeTimer = setTimeout(() => transport.destroy(), options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS);
     transport.listen(this);
     this.#handshake.greet();
   }
@@ -40,9 +48,8 @@ export class Connection implements TransportListener, ExportClient {
     try {
       if (this.#transmission) this.#transmission.receive(chunk);
       else this.#negotiate(chunk);
-    } catch {
-      // Failures of the device are answered where they happen; what gets here has lost the thread of the conversation.
-      this.#transport.destroy();
+    } catch (error) {
+      this.#fault(error);
     }
   }
 
@@ -97,8 +104,14 @@ export class Connection implements TransportListener, ExportClient {
   #guarded(work: (transmission: Transmission) => void): void {
     try {
       if (this.#transmission) work(this.#transmission);
-    } catch {
-      this.#transport.destroy();
+    } catch (error) {
+      this.#fault(error);
     }
+  }
+
+  /** Failures of the device are answered where they happen; what gets here has lost the thread of the conversation. */
+  #fault(error: unknown): void {
+    this.#transport.destroy();
+    this.#onFault(error);
   }
 }

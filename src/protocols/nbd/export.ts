@@ -2,7 +2,7 @@ import { read as readAsync } from 'node:fs';
 import { deferred } from '../../async/index.ts';
 import type { BlockDevice } from '../../disk/block-device.ts';
 import { HvError } from '../../errors/index.ts';
-import { preadNowait } from '../../system/index.ts';
+import { canReadNowait, preadNowait } from '../../system/index.ts';
 import type { ExportInfo } from './handshake.ts';
 import { TransmissionFlag } from './wire.ts';
 
@@ -30,6 +30,10 @@ export interface ExportClient {
 
 /** Bounds the work of looking ahead for zeros. */
 const RESOLVED_AT_ONCE_BYTES = 1024 * 1024;
+
+/** No read from memory of the lengths that are asked for takes as long. */
+const SLOW_READ_MS = 0.3;
+const ASSUMED_COLD_READS = 32;
 
 const BASE_FLAGS =
   TransmissionFlag.hasFlags |
@@ -59,7 +63,9 @@ export class Export implements ExportInfo {
     connections: 0,
   };
   readonly clients = new Set<ExportClient>();
-  readonly #readsNowait: boolean;
+  #readsNowait = true;
+  /** Reads that go to the pool without a try, because the last one had to wait for storage. */
+  #assumedCold = 0;
   #isGated = false;
   #coldReadsInFlight = 0;
   #idle: (() => void)[] = [];
@@ -68,14 +74,12 @@ export class Export implements ExportInfo {
   #runningFlush: Promise<void> | undefined;
   #nextFlush: Promise<void> | undefined;
 
-  /** `readsNowait`: the files under the device answer preadNowait; else every read is synchronous. */
-  constructor(name: string, device: BlockDevice, options: { readonly readsNowait?: boolean } = {}) {
+  constructor(name: string, device: BlockDevice) {
     this.name = name;
     this.device = device;
     this.sizeBytes = device.sizeBytes;
     this.flags = BASE_FLAGS | (device.readOnly ? TransmissionFlag.readOnly : 0);
     this.flagsWithStructuredReplies = this.flags | TransmissionFlag.sendDf;
-    this.#readsNowait = options.readsNowait ?? true;
   }
 
   /** While the gate is shut, connections take no new request. */
@@ -92,16 +96,30 @@ export class Export implements ExportInfo {
     const ranges = this.device.resolveRead(offset, length);
     const only = ranges[0];
     if (only && only.length === length && only.fd === undefined) return 'zero';
-    if (!this.#readsNowait) {
-      this.device.read(offset, target, start, length);
-      return 'memory';
-    }
+    if (!this.#readsNowait) return this.#readTimed(offset, target, start, length);
     let at = start;
     for (const range of ranges) {
       if (range.fd === undefined) target.fill(0, at, at + range.length);
-      else if (preadNowait(range.fd, target, at, range.length, range.fileOffset) !== range.length) return 'cold';
+      else if (preadNowait(range.fd, target, at, range.length, range.fileOffset) !== range.length) {
+        // Either it is cold or the file system cannot tell, which is asked only here.
+        if (canReadNowait(range.fd)) return 'cold';
+        this.#readsNowait = false;
+        return this.#readTimed(offset, target, start, length);
+      }
       at += range.length;
     }
+    return 'memory';
+  }
+
+  /** Without preadNowait: reads and learns from the time it took whether the next reads are better left to the pool. */
+  #readTimed(offset: number, target: Uint8Array, start: number, length: number): 'memory' | 'cold' {
+    if (this.#assumedCold > 0) {
+      this.#assumedCold--;
+      return 'cold';
+    }
+    const startedAt = performance.now();
+    this.device.read(offset, target, start, length);
+    if (performance.now() - startedAt > SLOW_READ_MS) this.#assumedCold = ASSUMED_COLD_READS;
     return 'memory';
   }
 

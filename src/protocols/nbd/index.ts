@@ -1,9 +1,13 @@
 /**
- * nbd: serves block devices to QEMU and other clients over Unix sockets, in the Network Block Device protocol.
+ * nbd: serves disks to QEMU and other clients over Unix sockets, in the Network Block Device protocol.
  *
- *   socket -> transport -> connection -> handshake -> transmission -> export -> BlockDevice (disk/)
+ *   DataPlane (caller's thread) --messages--> data-plane-thread: openVhd, NbdServer
+ *   socket -> transport -> connection -> handshake, then transmission -> export -> BlockDevice (disk/)
  *
- * Must not import model, host, engines or formats. Only disk, system, errors and async are below it.
+ * Must not import model, host, engines or formats; disk, system, errors and async are all that is below it.
  */
+export { DataPlane, type DataPlaneOptions } from './data-plane.ts';
+export type { AddExportOptions, AddedExport } from './data-plane-messages.ts';
 export type { ExportStats } from './export.ts';
+export { type ServeDiskOptions, type ServedDisk, serveDisk } from './serve.ts';
 export { type ListenOptions, NbdServer } from './server.ts';

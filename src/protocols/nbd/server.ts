@@ -2,7 +2,7 @@ import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { BlockDevice } from '../../disk/block-device.ts';
 import { fromSystemError, HvError, isSystemError } from '../../errors/index.ts';
-import { Connection } from './connection.ts';
+import { Connection, type ConnectionOptions } from './connection.ts';
 import { Export, type ExportStats } from './export.ts';
 import type { ExportDirectory } from './handshake.ts';
 import { SocketTransport } from './transport.ts';
@@ -19,9 +19,7 @@ export interface ListenOptions {
   readonly gid?: number;
 }
 
-export interface ServerOptions {
-  readonly handshakeTimeoutMs?: number;
-}
+export type ServerOptions = ConnectionOptions;
 
 /** Serves block devices over Unix sockets, on the thread that made it: the devices' thread. */
 export class NbdServer implements AsyncDisposable, ExportDirectory<Export> {
@@ -38,14 +36,14 @@ export class NbdServer implements AsyncDisposable, ExportDirectory<Export> {
    * Offers a device under a name; the device stays the caller's.
    * @throws HvError `already-exists`, `invalid-argument`
    */
-  addExport(name: string, device: BlockDevice, options: { readonly readsNowait?: boolean } = {}): Export {
+  addExport(name: string, device: BlockDevice): Export {
     if (Buffer.byteLength(name) > MAX_STRING_BYTES) {
       throw new HvError('invalid-argument', `an export's name holds at most ${MAX_STRING_BYTES} bytes`);
     }
     if (this.#exports.has(name)) {
       throw new HvError('already-exists', `an export named ${JSON.stringify(name)} exists already`);
     }
-    const added = new Export(name, device, options);
+    const added = new Export(name, device);
     this.#exports.set(name, added);
     return added;
   }
@@ -143,7 +141,7 @@ export class NbdServer implements AsyncDisposable, ExportDirectory<Export> {
       new SocketTransport(socket),
       this,
       () => this.#connections.delete(connection),
-      this.#options.handshakeTimeoutMs,
+      this.#options,
     );
     this.#connections.add(connection);
   }

@@ -1,0 +1,58 @@
+import type { HvErrorJson } from '../../errors/index.ts';
+import type { ExportStats } from './export.ts';
+import type { ListenOptions } from './server.ts';
+
+/** What is served, and how it is opened. */
+export interface AddExportOptions {
+  readonly name: string;
+  /** The disk's file; its parents follow from it. */
+  readonly path: string;
+  /** Default: what the file says it is. */
+  readonly format?: 'vhd' | 'vhdx';
+  readonly readOnly?: boolean;
+  /** Parents that may lie outside of their child's folder. */
+  readonly allowParents?: readonly string[];
+}
+
+export interface AddedExport {
+  readonly sizeBytes: number;
+  /** The files of the chain, the leaf first. */
+  readonly layers: readonly string[];
+}
+
+/** Every call across the thread boundary: what goes over and what comes back. */
+export interface DataPlaneCalls {
+  readonly addExport: { readonly arguments: AddExportOptions; readonly result: AddedExport };
+  readonly removeExport: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly listen: {
+    readonly arguments: { readonly socketPath: string; readonly options: ListenOptions };
+    readonly result: null;
+  };
+  readonly prepareChild: {
+    readonly arguments: { readonly name: string; readonly childPath: string };
+    readonly result: null;
+  };
+  readonly commitChild: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly abandonChild: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly flush: { readonly arguments: { readonly name: string | undefined }; readonly result: null };
+  readonly stats: { readonly arguments: null; readonly result: Record<string, ExportStats> };
+  readonly close: { readonly arguments: null; readonly result: null };
+}
+
+export type DataPlaneCallName = keyof DataPlaneCalls;
+
+/** To the thread. */
+export type DataPlaneRequest = {
+  readonly [Name in DataPlaneCallName]: {
+    readonly id: number;
+    readonly call: Name;
+    readonly arguments: DataPlaneCalls[Name]['arguments'];
+  };
+}[DataPlaneCallName];
+
+/** From the thread. */
+export type DataPlaneReport =
+  /** Everything is loaded; the process may give up its privileges. */
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'result'; readonly id: number; readonly result: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly error: HvErrorJson };

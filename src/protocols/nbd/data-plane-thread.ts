@@ -1,0 +1,124 @@
+/**
+ * Entry point of the disk data plane's thread: owns the disks and their server, so that synchronous file I/O stalls
+ * nothing else. Everything that it ever needs is imported here: later the process has no privileges to load it with.
+ */
+import { parentPort } from 'node:worker_threads';
+import { Mutex } from '../../async/index.ts';
+import { type DiskChain, openVhd } from '../../disk/index.ts';
+import { assertNever, fromSystemError, HvError } from '../../errors/index.ts';
+import { preadNowait } from '../../system/index.ts';
+import type { AddExportOptions, AddedExport, DataPlaneReport, DataPlaneRequest } from './data-plane-messages.ts';
+import { NbdServer } from './server.ts';
+
+class DataPlaneThread {
+  readonly #server = new NbdServer();
+  readonly #chains = new Map<string, DiskChain>();
+  /** One change at a time for each export. */
+  readonly #mutexes = new Map<string, Mutex>();
+
+  async answer(request: DataPlaneRequest): Promise<unknown> {
+    switch (request.call) {
+      case 'addExport':
+        return this.#serially(request.arguments.name, () => this.#addExport(request.arguments));
+      case 'removeExport':
+        return this.#serially(request.arguments.name, () => this.#removeExport(request.arguments.name));
+      case 'listen':
+        return this.#server.listen(request.arguments.socketPath, request.arguments.options);
+      case 'prepareChild': {
+        const { name, childPath } = request.arguments;
+        return this.#exclusively(name, (chain) => chain.prepareChild(childPath));
+      }
+      case 'commitChild':
+        return this.#exclusively(request.arguments.name, (chain) => chain.commitChild());
+      case 'abandonChild':
+        return this.#exclusively(request.arguments.name, (chain) => chain.abandonChild());
+      case 'flush':
+        return this.#flush(request.arguments.name);
+      case 'stats':
+        return this.#server.stats();
+      case 'close':
+        return this.#close();
+      default:
+        return assertNever(request, 'call');
+    }
+  }
+
+  async #addExport(options: AddExportOptions): Promise<AddedExport> {
+    const { name, path, ...how } = options;
+    if (this.#chains.has(name)) {
+      throw new HvError('already-exists', `an export named ${JSON.stringify(name)} exists already`);
+    }
+    const chain = await openVhd(path, how);
+    try {
+      const { sizeBytes } = this.#server.addExport(name, chain);
+      this.#chains.set(name, chain);
+      return { sizeBytes, layers: chain.layers.map((layer) => layer.path) };
+    } catch (error) {
+      await chain.close();
+      throw error;
+    }
+  }
+
+  async #removeExport(name: string): Promise<void> {
+    await this.#server.removeExport(name);
+    const chain = this.#chains.get(name);
+    this.#chains.delete(name);
+    await chain?.close();
+  }
+
+  async #exclusively(name: string, work: (chain: DiskChain) => Promise<void> | void): Promise<void> {
+    await this.#serially(name, () => {
+      const served = this.#server.export(name);
+      const chain = this.#chains.get(name);
+      if (!chain) throw new HvError('not-found', `no export is named ${JSON.stringify(name)}`);
+      return served.exclusively(() => work(chain));
+    });
+  }
+
+  async #flush(name: string | undefined): Promise<void> {
+    const flushed = name === undefined ? [...this.#server.list()] : [this.#server.export(name)];
+    await Promise.all(flushed.map((served) => served.flush()));
+  }
+
+  /** Closes everything that can be closed, then reports what could not. */
+  async #close(): Promise<void> {
+    await this.#server.close();
+    const closings = await Promise.allSettled([...this.#chains.values()].map((chain) => chain.close()));
+    this.#chains.clear();
+    for (const closing of closings) if (closing.status === 'rejected') throw closing.reason;
+  }
+
+  #serially<T>(name: string, work: () => Promise<T> | T): Promise<T> {
+    let mutex = this.#mutexes.get(name);
+    if (!mutex) {
+      mutex = new Mutex();
+      this.#mutexes.set(name, mutex);
+    }
+    return mutex.run(work);
+  }
+}
+
+function start(): void {
+  const port = parentPort;
+  if (!port) throw new HvError('internal', 'the disk data plane runs as a thread of its own only');
+  const report = (message: DataPlaneReport): void => port.postMessage(message);
+  const thread = new DataPlaneThread();
+  port.on('message', (request: DataPlaneRequest) => {
+    thread.answer(request).then(
+      (result) => {
+        report({ kind: 'result', id: request.id, result: result ?? null });
+        if (request.call === 'close') port.close();
+      },
+      (error: unknown) => {
+        const failure = fromSystemError(error, 'the disk data plane failed');
+        report({ kind: 'error', id: request.id, error: failure.toJSON() });
+        if (request.call === 'close') port.close();
+      },
+    );
+  });
+  // Loads the C library's binding now; the answer does not matter.
+  preadNowait(-1, new Uint8Array(1), 0, 1, 0);
+  report({ kind: 'ready' });
+}
+
+start();

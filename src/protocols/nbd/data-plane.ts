@@ -1,0 +1,168 @@
+import { Worker } from 'node:worker_threads';
+import { type Deferred, deferred } from '../../async/index.ts';
+import { fromSystemError, HvError } from '../../errors/index.ts';
+import { entryPoint } from '../../system/index.ts';
+import type {
+  AddExportOptions,
+  AddedExport,
+  DataPlaneCallName,
+  DataPlaneCalls,
+  DataPlaneReport,
+} from './data-plane-messages.ts';
+import type { ExportStats } from './export.ts';
+import type { ListenOptions } from './server.ts';
+
+export interface DataPlaneOptions {
+  /** The thread ended without being told to. Everything pending was rejected; nothing is served any more. */
+  readonly onFailure?: (error: HvError) => void;
+}
+
+/**
+ * Serves disks over NBD from a thread of its own.
+ *
+ * After `start` resolves, the process may give up its privileges: the thread loads nothing later. Every method
+ * rejects with what the thread met, or with `process-failed` once it has ended.
+ */
+export class DataPlane implements AsyncDisposable {
+  readonly #worker: Worker;
+  readonly #ready = deferred<void>();
+  readonly #exited = deferred<void>();
+  readonly #pending = new Map<number, Deferred<unknown>>();
+  #nextId = 1;
+  #failure: HvError | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: DataPlaneOptions) {
+    this.#worker = new Worker(entryPoint(import.meta.url, './data-plane-thread.js'), {
+      name: 'hv-disks',
+      // The thread needs none of the flags that the main program was started with.
+      execArgv: [],
+    });
+    this.#worker.on('message', (report: DataPlaneReport) => this.#receive(report));
+    this.#worker.on('error', (error) => this.#fail(error));
+    this.#worker.on('exit', () => {
+      this.#exited.resolve();
+      if (this.#closing) this.#rejectAll(endedError());
+      else this.#fail(undefined);
+      if (this.#failure && !this.#closing) options.onFailure?.(this.#failure);
+    });
+  }
+
+  /** @throws HvError `process-failed`, `internal` (not built) */
+  static async start(options: DataPlaneOptions = {}): Promise<DataPlane> {
+    const plane = new DataPlane(options);
+    await plane.#ready.promise;
+    return plane;
+  }
+
+  /**
+   * Opens a disk and offers it under a name to whoever connects.
+   * @throws HvError `already-exists`, and whatever opening it says: `not-found`, `in-use`, `corrupt`, `parent-changed`, …
+   */
+  addExport(options: AddExportOptions): Promise<AddedExport> {
+    return this.#call('addExport', options);
+  }
+
+  /** Ends the export's connections after their requests in progress, flushes and closes the disk. @throws HvError `not-found`, `io` */
+  async removeExport(name: string): Promise<void> {
+    await this.#call('removeExport', { name });
+  }
+
+  /** Accepts connections; a socket that nobody listens on is replaced. @throws HvError `in-use`, `invalid-argument`, `permission-denied` */
+  async listen(socketPath: string, options: ListenOptions = {}): Promise<void> {
+    await this.#call('listen', { socketPath, options });
+  }
+
+  /**
+   * First step of a live snapshot: makes the differencing child, which is not used yet. The guest must be stopped,
+   * which flushes its disks; requests that come meanwhile wait.
+   * @throws HvError `not-found`, `already-exists`, `no-space`, `io`
+   */
+  async prepareChild(exportName: string, childPath: string): Promise<void> {
+    await this.#call('prepareChild', { name: exportName, childPath });
+  }
+
+  /** Second step: the prepared child becomes the leaf; from now on the former leaf is only read. @throws HvError `invalid-state` */
+  async commitChild(exportName: string): Promise<void> {
+    await this.#call('commitChild', { name: exportName });
+  }
+
+  /** Instead of the second step: the prepared child is deleted. @throws HvError `invalid-state` */
+  async abandonChild(exportName: string): Promise<void> {
+    await this.#call('abandonChild', { name: exportName });
+  }
+
+  /** Every write acknowledged before the call survives a power cut; of all exports without a name. @throws HvError `io` */
+  async flush(exportName?: string): Promise<void> {
+    await this.#call('flush', { name: exportName });
+  }
+
+  /** By export name. */
+  stats(): Promise<Record<string, ExportStats>> {
+    return this.#call('stats', null);
+  }
+
+  /** Ends all connections, flushes and closes all disks, ends the thread. Idempotent. @throws HvError `io` */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    if (this.#failure) return;
+    try {
+      await this.#call('close', null);
+    } finally {
+      await this.#exited.promise;
+    }
+  }
+
+  #call<Name extends DataPlaneCallName>(
+    call: Name,
+    callArguments: DataPlaneCalls[Name]['arguments'],
+  ): Promise<DataPlaneCalls[Name]['result']> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#closing && call !== 'close') return Promise.reject(endedError());
+    const id = this.#nextId++;
+    const pending = deferred<unknown>();
+    this.#pending.set(id, pending);
+    this.#worker.postMessage({ id, call, arguments: callArguments });
+    // The thread runs the code of this very build, so the result has the type that the call's name says.
+    return pending.promise as Promise<DataPlaneCalls[Name]['result']>;
+  }
+
+  #receive(report: DataPlaneReport): void {
+    if (report.kind === 'ready') {
+      this.#ready.resolve();
+      return;
+    }
+    const pending = this.#pending.get(report.id);
+    this.#pending.delete(report.id);
+    if (report.kind === 'result') pending?.resolve(report.result);
+    else pending?.reject(HvError.fromJSON(report.error));
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure ??= endedError(cause);
+    this.#rejectAll(this.#failure);
+  }
+
+  #rejectAll(failure: HvError): void {
+    this.#ready.reject(failure);
+    for (const pending of this.#pending.values()) pending.reject(failure);
+    this.#pending.clear();
+  }
+}
+
+function endedError(cause?: unknown): HvError {
+  if (cause === undefined) return new HvError('process-failed', 'the thread that serves the disks has ended');
+  const { code, detail } = fromSystemError(cause, 'the thread that serves the disks failed');
+  return new HvError(code === 'internal' ? 'process-failed' : code, 'the thread that serves the disks failed', {
+    detail,
+    cause,
+  });
+}
