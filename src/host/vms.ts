@@ -59,7 +59,10 @@ export interface VmService {
    * `withDisks` deletes its own disk files too, never their parents. Windows: DestroySystem.
    * @throws `invalid-state`
    */
-  delete(vmId: string, options?: LongOptions & { readonly withDisks?: boolean }): Promise<{ readonly deletedPaths: string[] }>;
+  delete(
+    vmId: string,
+    options?: LongOptions & { readonly withDisks?: boolean },
+  ): Promise<{ readonly deletedPaths: string[] }>;
 
   /** The files that `delete` with `withDisks` would delete. */
   diskPaths(vmId: string): Promise<string[]>;
@@ -80,7 +83,11 @@ export interface VmService {
    * Waits until the condition holds; false when `timeoutMs` passed first, or when it cannot become true any more
    * (waiting for an IP address of a machine that went off).
    */
-  waitFor(vmId: string, condition: WaitCondition, options?: LongOptions & { readonly timeoutMs?: number }): Promise<boolean>;
+  waitFor(
+    vmId: string,
+    condition: WaitCondition,
+    options?: LongOptions & { readonly timeoutMs?: number },
+  ): Promise<boolean>;
 }
 
 export interface VmLogs {

@@ -19,8 +19,8 @@ export {
   MAX_PROCESSORS,
   MIN_MEMORY_BYTES,
   type NetworkAdapter,
-  validCreateOptions,
   type VmGeneration,
   type VmSpecification,
+  validCreateOptions,
 } from './vm-specification.ts';
 export { judgeMove, VM_ACTIONS, VM_STATES, type VmAction, type VmState } from './vm-state.ts';

@@ -70,7 +70,6 @@ export interface CreateVmOptions {
   readonly allowedParents?: readonly string[];
 }
 
-
 /** Checks what was given against the limits of Hyper-V and fills in the defaults. @throws HvError `invalid-argument` */
 export function validCreateOptions(options: CreateVmOptions): CreateVmOptions & {
   readonly memoryBytes: number;

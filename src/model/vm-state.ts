@@ -71,7 +71,11 @@ const ADVICE: Partial<Readonly<Record<VmAction, string>>> = {
 };
 
 /** Says whether the action is to be carried out (`do`) or already true (`done`). @throws HvError `invalid-state` */
-export function judgeMove(action: VmAction, state: VmState, vm: { readonly id: string; readonly name: string }): Verdict {
+export function judgeMove(
+  action: VmAction,
+  state: VmState,
+  vm: { readonly id: string; readonly name: string },
+): Verdict {
   const verdict = MOVES[action][state];
   if (verdict) return verdict;
   const hint = ADVICE[action];

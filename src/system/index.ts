@@ -17,6 +17,7 @@ export {
   lockFile,
   unlockFile,
 } from './file-lock.ts';
+export { hasFfi } from './ffi.ts';
 export { findProgram, missingProgram, requireProgram } from './find-program.ts';
 export { type CpuInfo, computerName, type MemoryInfo, readCpu, readMemory } from './machine.ts';
 export { packageOf } from './packages.ts';

@@ -1,0 +1,70 @@
+import { constants } from 'node:fs';
+import { chown, lchown, mkdir, open, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fromSystemError, isSystemError } from '../../errors/index.ts';
+import type { VmDefinition } from '../../state/index.ts';
+
+/** Parts of a machine's data folder. */
+export const DATA = { disks: 'disks', saved: 'saved', snapshots: 'snapshots' } as const;
+
+/**
+ * Makes a machine's data folder with its parts, owned by the machine's own user. Only fresh folders change their owner:
+ * what that user put into its own folder is never followed.
+ */
+export async function makeDataFolder(definition: Pick<VmDefinition, 'dataPath' | 'user'>): Promise<void> {
+  const { dataPath, user } = definition;
+  try {
+    await mkdir(dataPath, { recursive: true, mode: 0o700 });
+    for (const part of Object.values(DATA)) {
+      const path = join(dataPath, part);
+      await mkdir(path, { mode: 0o700 });
+      if (user) await lchown(path, user.uid, user.gid);
+    }
+    if (user) await chown(dataPath, user.uid, user.gid);
+  } catch (error) {
+    throw fromSystemError(error, `cannot make the folder ${dataPath}`, { path: dataPath });
+  }
+}
+
+/** The machine's run folder, for its sockets and its runtime record. */
+export async function makeRunFolder(path: string, user: VmDefinition['user']): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+    if (user) await lchown(path, user.uid, user.gid);
+  } catch (error) {
+    if (!isSystemError(error, 'EEXIST')) throw fromSystemError(error, `cannot make the folder ${path}`, { path });
+  }
+}
+
+/** The last bytes of a file that an unprivileged process writes: no link is followed, no pipe waited for. */
+export async function readTail(path: string, maxBytes: number): Promise<string> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const stat = await file.stat();
+    if (!stat.isFile()) return '';
+    const length = Math.min(maxBytes, stat.size);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, stat.size - length);
+    return buffer.toString('utf8', 0, bytesRead);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ELOOP')) return '';
+    throw fromSystemError(error, `cannot read ${path}`, { path });
+  }
+}
+
+/** Deletes what crashed operations left in the data folder: files that neither the definition nor a kept layer names. */
+export async function collectGarbage(definition: VmDefinition, layers: ReadonlySet<string>): Promise<void> {
+  const states = [definition.savedState, ...definition.snapshots.map((snapshot) => snapshot.savedState)];
+  const named = [
+    ...states.map((state) => state?.file),
+    definition.nvramFile,
+    ...definition.snapshots.map((snapshot) => snapshot.nvramFile),
+  ].filter((file) => typeof file === 'string');
+  const keep = new Set([...named.map((file) => join(definition.dataPath, file)), ...layers]);
+  for (const part of Object.values(DATA)) {
+    const folder = join(definition.dataPath, part);
+    for (const name of await readdir(folder)) {
+      const path = join(folder, name);
+      if (!keep.has(path)) await rm(path, { force: true, recursive: true });
+    }
+  }
+}

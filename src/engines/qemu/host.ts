@@ -1,0 +1,64 @@
+import type { Host, HostCapabilities } from '../../host/index.ts';
+import { resolvePaths } from '../../state/index.ts';
+import { isAlive } from '../../system/index.ts';
+import { chooseAcceleration } from './acceleration.ts';
+import { EngineContext } from './context.ts';
+import { QemuDiskService } from './disks.ts';
+import { QemuGuestService } from './guest.ts';
+import { connectKeeper } from './keeper/client.ts';
+import { runtimeRecords } from './keeper/keeper.ts';
+import { QemuSnapshotService } from './snapshots.ts';
+import { QemuSwitchService } from './switches.ts';
+import { QemuSystemService } from './system.ts';
+import { QemuVmService } from './vms.ts';
+
+/** The Host contract on QEMU. Opening it brings back workers whose keeper died with them. */
+export class QemuHost implements Host {
+  readonly system: QemuSystemService;
+  readonly vms: QemuVmService;
+  readonly snapshots: QemuSnapshotService;
+  readonly disks: QemuDiskService;
+  readonly switches: QemuSwitchService;
+  readonly guest: QemuGuestService;
+
+  private constructor(context: EngineContext) {
+    this.system = new QemuSystemService(context);
+    this.disks = new QemuDiskService(context);
+    this.guest = new QemuGuestService(context);
+    this.vms = new QemuVmService(context, this.disks, this.guest);
+    this.snapshots = new QemuSnapshotService(context);
+    this.switches = new QemuSwitchService();
+  }
+
+  static async open(options: { readonly home?: string } = {}): Promise<QemuHost> {
+    const context = new EngineContext(resolvePaths(options));
+    await rescueOrphans(context);
+    return new QemuHost(context);
+  }
+
+  async capabilities(): Promise<HostCapabilities> {
+    return {
+      engine: 'qemu',
+      guestExecution: true,
+      acceleration: chooseAcceleration(),
+      generations: [1, 2],
+      snapshotTypes: ['Standard'],
+      saveState: true,
+      guestAgent: true,
+    };
+  }
+
+  async close(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** Machines run without a keeper or a worker, but they should not have to. */
+async function rescueOrphans(context: EngineContext): Promise<void> {
+  const records = await runtimeRecords(context.paths);
+  if (records.length === 0) return;
+  await using keeper = await connectKeeper(context.paths);
+  if (records.some((record) => !isAlive(record.worker))) await keeper.call({ op: 'rescue' });
+}

@@ -1,0 +1,31 @@
+import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { isHvError } from '../../../errors/index.ts';
+import { ensureFolders, type HvPaths } from '../../../state/index.ts';
+import { entryPoint, minimalEnvironment } from '../../../system/index.ts';
+import { ControlClient } from '../control/client.ts';
+
+const KEEPER_START_MS = 15_000;
+
+/** Connects to the keeper of this home, and starts it where there is none. @throws HvError `io`, `permission-denied` */
+export async function connectKeeper(paths: HvPaths): Promise<ControlClient> {
+  try {
+    return await ControlClient.connect(paths.keeperSocket, 'the keeper');
+  } catch (error) {
+    if (!isHvError(error, 'not-found') && !isHvError(error, 'io')) throw error;
+  }
+  await ensureFolders(paths);
+  const log = openSync(paths.keeperLog, 'a', 0o600);
+  try {
+    const child = spawn(process.execPath, [entryPoint(import.meta.url, './main.js').pathname, paths.home, paths.run], {
+      detached: true,
+      cwd: '/',
+      stdio: ['ignore', log, log],
+      env: minimalEnvironment({ HV_NO_FFI: process.env.HV_NO_FFI }),
+    });
+    child.unref();
+  } finally {
+    closeSync(log);
+  }
+  return ControlClient.connect(paths.keeperSocket, 'the keeper', { waitForSocketMs: KEEPER_START_MS });
+}

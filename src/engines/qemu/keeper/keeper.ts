@@ -1,0 +1,180 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { sleep } from '../../../async/index.ts';
+import { HvError, type HvErrorJson, isHvError, isSystemError } from '../../../errors/index.ts';
+import { connectUnixSocket } from '../../../protocols/qmp/index.ts';
+import { type HvPaths, type RuntimeRecord, readRuntime, vmPaths } from '../../../state/index.ts';
+import { bootId, entryPoint, isAlive, minimalEnvironment } from '../../../system/index.ts';
+import { SOCKETS } from '../qemu-arguments.ts';
+
+/** A worker opens its disks before it listens: journals may have to be replayed. */
+const WORKER_START_MS = 60_000;
+const FIRST_BACKOFF_MS = 20;
+const LAST_BACKOFF_MS = 2000;
+/** A worker that lived this long has earned a quick restart. */
+const STABLE_MS = 10_000;
+
+interface Watched {
+  readonly socket: Socket;
+  readonly sinceMs: number;
+}
+
+/**
+ * Starts the workers of machines and starts them again when they die under a living QEMU. Knows a worker by the
+ * connection that it keeps to it: the kernel says at once when that ends. Reads runtime records, nothing else.
+ */
+export class Keeper {
+  readonly #paths: HvPaths;
+  readonly #watched = new Map<string, Watched>();
+  readonly #starting = new Map<string, Promise<void>>();
+  readonly #backoffMs = new Map<string, number>();
+  readonly #onIdle: () => void;
+  readonly #log: (text: string) => void;
+
+  constructor(paths: HvPaths, options: { onIdle(): void; log(text: string): void }) {
+    this.#paths = paths;
+    this.#onIdle = options.onIdle;
+    this.#log = options.log;
+  }
+
+  get isIdle(): boolean {
+    return this.#watched.size === 0 && this.#starting.size === 0;
+  }
+
+  /** Returns once the machine's worker listens. @throws HvError why it could not be started */
+  ensureWorker(vmId: string): Promise<void> {
+    const known = this.#starting.get(vmId);
+    if (known) return known;
+    const work = this.#ensure(vmId).finally(() => {
+      this.#starting.delete(vmId);
+      if (this.isIdle) this.#onIdle();
+    });
+    this.#starting.set(vmId, work);
+    return work;
+  }
+
+  /** Finds every machine whose QEMU lives and takes its worker into care. */
+  async rescue(): Promise<void> {
+    const records = await runtimeRecords(this.#paths);
+    await Promise.all(
+      records.map(async (record) => {
+        if (this.#watched.has(record.vmId)) return;
+        try {
+          await this.ensureWorker(record.vmId);
+        } catch (error) {
+          this.#log(`the worker of ${record.vmId} does not come back: ${String(error)}`);
+          void this.#restartLater(record.vmId);
+        }
+      }),
+    );
+  }
+
+  async #ensure(vmId: string): Promise<void> {
+    if (this.#watched.has(vmId)) return;
+    const socketPath = `${vmPaths(this.#paths, vmId).run}/${SOCKETS.control}`;
+    try {
+      this.#watch(vmId, await connectUnixSocket(socketPath));
+      return;
+    } catch (error) {
+      if (!isHvError(error)) throw error; // nobody listens: a worker is needed
+    }
+    await this.#spawn(vmId, socketPath);
+  }
+
+  async #spawn(vmId: string, socketPath: string): Promise<void> {
+    const log = openSync(vmPaths(this.#paths, vmId).workerLog, 'a', 0o600);
+    let child: ChildProcess;
+    try {
+      child = spawn(
+        process.execPath,
+        [entryPoint(import.meta.url, '../worker/main.js').pathname, this.#paths.home, this.#paths.run, vmId],
+        {
+          detached: true,
+          cwd: '/',
+          stdio: ['ignore', log, log, 'ipc'],
+          env: minimalEnvironment({ HV_NO_FFI: process.env.HV_NO_FFI }),
+        },
+      );
+    } finally {
+      closeSync(log);
+    }
+    let reason: HvErrorJson | undefined;
+    child.on('message', (message: { error?: HvErrorJson }) => {
+      reason = message.error;
+    });
+    const failed = new AbortController();
+    const exited = new Promise<void>((resolve) => {
+      child.once('error', () => resolve());
+      child.once('exit', () => resolve());
+    });
+    void exited.then(() => failed.abort());
+    try {
+      const socket = await connectUnixSocket(socketPath, { waitForSocketMs: WORKER_START_MS, signal: failed.signal });
+      this.#watch(vmId, socket);
+    } catch (error) {
+      if (reason) throw HvError.fromJSON(reason);
+      if (!failed.signal.aborted) child.kill('SIGKILL');
+      throw new HvError('process-failed', "the machine's worker did not start", {
+        detail: { log: vmPaths(this.#paths, vmId).workerLog },
+        hint: `See ${vmPaths(this.#paths, vmId).workerLog}`,
+        cause: error,
+      });
+    } finally {
+      if (child.connected) child.disconnect();
+      child.unref();
+    }
+  }
+
+  #watch(vmId: string, socket: Socket): void {
+    this.#watched.set(vmId, { socket, sinceMs: performance.now() });
+    socket.on('error', () => {});
+    socket.resume();
+    socket.once('close', () => {
+      const watched = this.#watched.get(vmId);
+      this.#watched.delete(vmId);
+      if (watched && performance.now() - watched.sinceMs > STABLE_MS) this.#backoffMs.delete(vmId);
+      void this.#restartLater(vmId);
+    });
+  }
+
+  /** A worker is gone. If its QEMU lives, it gets a new one; a growing pause keeps a hopeless case from burning a core. */
+  async #restartLater(vmId: string): Promise<void> {
+    const record = await readRuntime(vmPaths(this.#paths, vmId).run);
+    if (!record || !isLiving(record)) {
+      this.#backoffMs.delete(vmId);
+      if (this.isIdle) this.#onIdle();
+      return;
+    }
+    const backoffMs = this.#backoffMs.get(vmId) ?? FIRST_BACKOFF_MS;
+    this.#backoffMs.set(vmId, Math.min(backoffMs * 2, LAST_BACKOFF_MS));
+    this.#log(`the worker of ${vmId} is gone while its machine runs: starting a new one`);
+    await sleep(backoffMs);
+    try {
+      await this.ensureWorker(vmId);
+    } catch (error) {
+      this.#log(`the worker of ${vmId} does not come back: ${String(error)}`);
+      void this.#restartLater(vmId);
+    }
+  }
+}
+
+export function isLiving(record: RuntimeRecord): boolean {
+  return record.bootId === bootId() && isAlive(record.qemu);
+}
+
+/** The records of machines whose QEMU lives. */
+export async function runtimeRecords(paths: HvPaths): Promise<RuntimeRecord[]> {
+  let names: string[];
+  try {
+    names = await readdir(paths.run);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return [];
+    throw error;
+  }
+  const records = await Promise.all(
+    names.filter((name) => /^[0-9a-f]{12}$/.test(name)).map((name) => readRuntime(`${paths.run}/${name}`)),
+  );
+  return records.filter((record): record is RuntimeRecord => record !== undefined && isLiving(record));
+}

@@ -1,0 +1,147 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LongOptions } from '../../async/index.ts';
+import { mergeIntoParent, setParent, vhdInfo } from '../../disk/index.ts';
+import type { VmDefinition } from '../../state/index.ts';
+import type { EngineContext } from './context.ts';
+
+/** The disk files of a machine as a forest: each file and the file under it. Files under the attached disk are not ours. */
+export interface LayerForest {
+  /** From a file to its parent, for every file of the machine's own. The attached disks have no entry. */
+  readonly parentOf: ReadonlyMap<string, string>;
+  readonly files: ReadonlySet<string>;
+}
+
+/** Files that a drive or a snapshot names. */
+export function namedLayers(definition: VmDefinition): Set<string> {
+  const specifications = [definition.specification, ...definition.snapshots.map((snapshot) => snapshot.specification)];
+  return new Set(specifications.flatMap((specification) => specification.hardDiskDrives.map((drive) => drive.path)));
+}
+
+export function isOwnLayer(definition: VmDefinition, path: string): boolean {
+  return path.startsWith(join(definition.dataPath, 'disks/'));
+}
+
+/** Every file that may be found as a parent, so that it is allowed to be one. */
+export function knownParents(definition: VmDefinition): string[] {
+  return [
+    ...definition.specification.allowedParents,
+    ...namedLayers(definition),
+    ...Object.values(definition.parents).flat(),
+    join(definition.dataPath, 'disks'),
+  ];
+}
+
+/** Walks from every named file down to the attached disks. @throws HvError `corrupt`, `not-found`, `parent-changed` */
+export async function readForest(definition: VmDefinition): Promise<LayerForest> {
+  const parentOf = new Map<string, string>();
+  const files = new Set<string>();
+  const allowParents = knownParents(definition);
+  for (let path of namedLayers(definition)) {
+    for (;;) {
+      files.add(path);
+      if (!isOwnLayer(definition, path) || parentOf.has(path)) break;
+      const { parentPath } = await vhdInfo(path, { allowParents });
+      if (parentPath === null) break;
+      parentOf.set(path, parentPath);
+      path = parentPath;
+    }
+  }
+  return { parentOf, files };
+}
+
+/**
+ * Makes the forest small again after snapshots were forgotten: a file that nothing names and nothing stands on is
+ * deleted; one that nothing names and exactly one file stands on takes that file's blocks in. Each merge is written
+ * down before it starts and can be run again, so a crash at any point loses nothing.
+ */
+export async function simplifyLayers(
+  context: EngineContext,
+  start: VmDefinition,
+  long: LongOptions = {},
+): Promise<VmDefinition> {
+  let definition = start;
+  for (;;) {
+    const forest = await readForest(definition);
+    const named = namedLayers(definition);
+    const merge = nextMerge(definition, forest, named);
+    if (!merge) return definition;
+    definition = { ...definition, pending: merge };
+    await context.store.save(definition);
+    definition = await finishPending(context, definition, long);
+  }
+}
+
+function nextMerge(definition: VmDefinition, forest: LayerForest, named: ReadonlySet<string>): VmDefinition['pending'] {
+  const childrenOf = new Map<string, string[]>();
+  for (const [child, parent] of forest.parentOf) childrenOf.set(parent, [...(childrenOf.get(parent) ?? []), child]);
+  for (const [parentPath, children] of childrenOf) {
+    const [childPath] = children;
+    if (named.has(parentPath) || children.length !== 1 || childPath === undefined) continue;
+    // Files under the attached disk belong to others: they are never merged into.
+    if (!forest.files.has(parentPath) || Object.values(definition.parents).flat().includes(parentPath)) continue;
+    return { kind: 'merge', childPath, parentPath, grandchildPaths: childrenOf.get(childPath) ?? [] };
+  }
+  return null;
+}
+
+/** Finishes what an earlier command began. Harmless when nothing is pending. */
+export async function finishPending(
+  context: EngineContext,
+  definition: VmDefinition,
+  long: LongOptions = {},
+): Promise<VmDefinition> {
+  const { pending } = definition;
+  if (!pending) return definition;
+  const { childPath, parentPath, grandchildPaths } = pending;
+  const allowParents = [...knownParents(definition), childPath, parentPath];
+  await mergeIntoParent(childPath, { ...long, allowParents });
+  for (const grandchild of grandchildPaths) await setParent(grandchild, parentPath);
+  const done: VmDefinition = { ...renameLayer(definition, childPath, parentPath), pending: null };
+  await context.store.save(done);
+  await rm(childPath, { force: true });
+  return done;
+}
+
+/** Every drive that names the one file names the other. */
+function renameLayer(definition: VmDefinition, from: string, to: string): VmDefinition {
+  const rename = (specification: VmDefinition['specification']): VmDefinition['specification'] => ({
+    ...specification,
+    hardDiskDrives: specification.hardDiskDrives.map((drive) => (drive.path === from ? { ...drive, path: to } : drive)),
+  });
+  return {
+    ...definition,
+    specification: rename(definition.specification),
+    snapshots: definition.snapshots.map((snapshot) => ({ ...snapshot, specification: rename(snapshot.specification) })),
+  };
+}
+
+/**
+ * Deletes the machine's own layers that only the old definition names and on which nothing of the new one stands.
+ * Layers lower down that lose their last child this way go too.
+ */
+export async function dropAbandonedLayers(before: VmDefinition, after: VmDefinition): Promise<void> {
+  const { parentOf } = await readForest(before);
+  const needed = new Set((await readForest(after)).files);
+  for (const start of namedLayers(before)) {
+    let path: string | undefined = start;
+    while (path !== undefined && isOwnLayer(before, path) && !needed.has(path)) {
+      await rm(path, { force: true });
+      path = parentOf.get(path);
+    }
+  }
+}
+
+/** The disk files that were attached, each at the bottom of its layers. */
+export async function attachedDisks(definition: VmDefinition): Promise<string[]> {
+  const { parentOf } = await readForest(definition);
+  return definition.specification.hardDiskDrives.map((drive) => {
+    let path = drive.path;
+    while (isOwnLayer(definition, path)) {
+      const parent = parentOf.get(path);
+      if (parent === undefined) break;
+      path = parent;
+    }
+    return path;
+  });
+}

@@ -1,0 +1,54 @@
+import { assertNever } from '../../errors/index.ts';
+import type { VmState } from '../../model/index.ts';
+import { type RuntimeRecord, readLastExit, readRuntime, type VmDefinition } from '../../state/index.ts';
+import { bootId, isAlive } from '../../system/index.ts';
+import type { EngineContext } from './context.ts';
+
+export interface Observation {
+  readonly state: VmState;
+  readonly reason: string | null;
+  /** Only while its QEMU lives. */
+  readonly runtime: RuntimeRecord | null;
+}
+
+/** What a machine is doing now, from its definition, its runtime record and the processes named there. Asks nobody. */
+export async function observe(context: EngineContext, definition: VmDefinition): Promise<Observation> {
+  const record = await readRuntime(context.runFolder(definition.id));
+  if (record && record.bootId === bootId() && isAlive(record.qemu)) {
+    return { state: stateOf(record), reason: record.pauseReason, runtime: record };
+  }
+  const state = definition.savedState ? 'Saved' : 'Off';
+  if (record) {
+    const reason =
+      record.bootId === bootId()
+        ? 'Its QEMU process ended while no worker watched it.'
+        : 'The host was restarted while it ran.';
+    return { state, reason, runtime: null };
+  }
+  const exit = await readLastExit(definition.dataPath);
+  return { state, reason: exit?.message ?? null, runtime: null };
+}
+
+function stateOf(record: RuntimeRecord): VmState {
+  switch (record.phase) {
+    case 'starting':
+      return 'Starting';
+    case 'running':
+      return 'Running';
+    case 'paused':
+      return 'Paused';
+    case 'saving':
+      return 'Saving';
+    case 'snapshotting':
+      return record.resumeTo === 'running' ? 'Running' : 'Paused';
+    case 'stopping':
+      return 'Stopping';
+    default:
+      return assertNever(record.phase);
+  }
+}
+
+export function uptimeSeconds(observation: Observation): number {
+  if (!observation.runtime) return 0;
+  return Math.max(0, Math.floor((Date.now() - Date.parse(observation.runtime.startedTime)) / 1000));
+}

@@ -1,0 +1,187 @@
+import { readFileSync } from 'node:fs';
+import { copyFile, lchown, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type LongOptions, poll } from '../../async/index.ts';
+import { fromSystemError, HvError, isHvError } from '../../errors/index.ts';
+import { judgeMove } from '../../model/index.ts';
+import { removeRuntime, type VmDefinition } from '../../state/index.ts';
+import { isAlive, readMemory } from '../../system/index.ts';
+import type { EngineContext } from './context.ts';
+import type { ControlClient } from './control/client.ts';
+import { collectGarbage, makeRunFolder, readTail } from './data-folder.ts';
+import { finishPending, readForest } from './layers.ts';
+import { observe } from './observe.ts';
+import { machineTypeFor } from './qemu-arguments.ts';
+import { qemuVersion, requireFirmware } from './qemu-programs.ts';
+import { order } from './worker/client.ts';
+import { QEMU_LOG } from './worker/qemu-process.ts';
+import { savedSchema } from './worker/wire.ts';
+
+const EXIT_TIMEOUT_MS = 15_000;
+const FORCE_STOP_MS = 5000;
+
+/** The moves of one machine between Off, Running and Saved. Each is called with the machine's lock held. */
+
+/** From Off or Saved to Running. */
+export async function startMachine(context: EngineContext, given: VmDefinition, long: LongOptions = {}): Promise<void> {
+  let definition = await prepareStart(context, await finishPending(context, given, long));
+  const { savedState } = definition;
+  await using worker = await context.startWorker(definition.id);
+  try {
+    await worker.call(order({ op: 'start', restoreFrom: savedState?.file ?? null, paused: false }), long);
+  } catch (error) {
+    throw await explainStartFailure(definition, error);
+  }
+  // From here on the saved state is spent: the guest is about to write to its disks.
+  if (savedState) {
+    definition = { ...definition, savedState: null };
+    await context.store.save(definition);
+  }
+  await worker.call(order({ op: 'commit' }));
+  if (savedState) await removeUnlessNamed(definition, savedState.file);
+}
+
+/** What a start needs beside the worker: everything here can fail without anything having happened. */
+async function prepareStart(context: EngineContext, definition: VmDefinition): Promise<VmDefinition> {
+  const { specification } = definition;
+  const version = await qemuVersion();
+  const firmware = specification.generation === 2 ? await requireFirmware() : null;
+  for (const drive of specification.hardDiskDrives) await requireFile(drive.path);
+  const memory = readMemory();
+  if (specification.memoryBytes > memory.totalBytes) {
+    throw new HvError('no-space', `"${specification.name}" wants more memory than this host has`, {
+      detail: { memoryBytes: specification.memoryBytes, hostMemoryBytes: memory.totalBytes },
+      hint: 'Give the machine less memory.',
+    });
+  }
+  await makeRunFolder(context.runFolder(definition.id), definition.user);
+  await removeRuntime(context.runFolder(definition.id));
+  await collectGarbage(definition, (await readForest(definition)).files);
+  let prepared = definition;
+  if (definition.machineType === null) {
+    prepared = { ...prepared, machineType: machineTypeFor(specification.generation, version) };
+  }
+  if (firmware && definition.nvramFile === null) {
+    const nvramFile = 'nvram.fd';
+    const path = join(definition.dataPath, nvramFile);
+    await rm(path, { force: true });
+    await copyFile(firmware.variables, path);
+    if (definition.user) await lchown(path, definition.user.uid, definition.user.gid);
+    prepared = { ...prepared, nvramFile };
+  }
+  if (prepared !== definition) await context.store.save(prepared);
+  return prepared;
+}
+
+async function requireFile(path: string): Promise<void> {
+  try {
+    await stat(path);
+  } catch (error) {
+    throw fromSystemError(error, `cannot open the disk ${path}`, { path });
+  }
+}
+
+async function explainStartFailure(definition: VmDefinition, error: unknown): Promise<unknown> {
+  if (!isHvError(error, 'process-failed')) return error;
+  const log = (await readTail(join(definition.dataPath, QEMU_LOG), 2000)).trim();
+  return new HvError('process-failed', error.message, {
+    detail: { ...error.detail, log },
+    hint: `See: hv vm logs --engine ${definition.id}`,
+    cause: error,
+  });
+}
+
+/** From Running or Paused to Saved. */
+export async function saveMachine(
+  context: EngineContext,
+  definition: VmDefinition,
+  long: LongOptions = {},
+): Promise<void> {
+  const file = `saved/${Date.now().toString(36)}-${process.pid}.state`;
+  await using worker = await context.worker(definition.id);
+  const { paused } = await worker.ask(order({ op: 'save', file }), savedSchema, long);
+  await context.store.save({ ...definition, savedState: { file, savedTime: new Date().toISOString(), paused } });
+  await endWith(context, definition, worker, 'commit');
+}
+
+/** Off at once, whatever the machine does; a saved state is thrown away. */
+export async function forceOff(context: EngineContext, definition: VmDefinition): Promise<void> {
+  const { runtime } = await observe(context, definition);
+  if (!runtime) return;
+  try {
+    await using worker = await context.worker(definition.id);
+    await endWith(context, definition, worker, 'force-stop', FORCE_STOP_MS);
+    return;
+  } catch (error) {
+    if (!isHvError(error)) throw error; // the worker does not obey: the machine's processes are ended from here
+  }
+  killOwned(runtime.qemu.pid, () => isAlive(runtime.qemu), definition);
+  killOwned(runtime.worker.pid, () => isAlive(runtime.worker), definition);
+  await waitOff(context, definition, EXIT_TIMEOUT_MS);
+}
+
+/** A process is ended only when it really runs as the machine's own user: its record is written by that user. */
+function killOwned(pid: number, isSame: () => boolean, definition: VmDefinition): void {
+  if (!isSame()) return;
+  const uid = definition.user?.uid ?? process.getuid?.();
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  const owner = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
+  if (owner !== uid) {
+    throw new HvError(
+      'permission-denied',
+      `process ${pid} does not belong to the machine "${definition.specification.name}"`,
+      { detail: { pid, owner } },
+    );
+  }
+  process.kill(pid, 'SIGKILL');
+}
+
+async function endWith(
+  context: EngineContext,
+  definition: VmDefinition,
+  worker: ControlClient,
+  op: 'commit' | 'force-stop',
+  timeoutMs?: number,
+): Promise<void> {
+  try {
+    await worker.call({ op }, timeoutMs === undefined ? {} : { signal: AbortSignal.timeout(timeoutMs) });
+  } catch (error) {
+    // It may be gone before its answer is: what counts is that the machine is off.
+    if (!isHvError(error, 'process-failed')) throw error;
+  }
+  await waitOff(context, definition, EXIT_TIMEOUT_MS);
+}
+
+/** Waits until no process of the machine is left. */
+async function waitOff(context: EngineContext, definition: VmDefinition, timeoutMs: number): Promise<void> {
+  await poll(async () => ((await observe(context, definition)).runtime ? undefined : true), {
+    timeoutMs,
+    intervalMs: 10,
+    doing: `waiting for "${definition.specification.name}" to be off`,
+  });
+}
+
+/** Throws a saved state away: the machine is then as after a power cut. */
+export async function discardSavedState(context: EngineContext, definition: VmDefinition): Promise<VmDefinition> {
+  const { savedState } = definition;
+  if (!savedState) return definition;
+  const changed: VmDefinition = { ...definition, savedState: null };
+  await context.store.save(changed);
+  await removeUnlessNamed(changed, savedState.file);
+  return changed;
+}
+
+async function removeUnlessNamed(definition: VmDefinition, file: string): Promise<void> {
+  const isNamed = definition.snapshots.some((snapshot) => snapshot.savedState?.file === file);
+  if (!isNamed) await rm(join(definition.dataPath, file), { force: true });
+}
+
+/** Asks the table whether a move is legal now. */
+export async function judge(
+  context: EngineContext,
+  definition: VmDefinition,
+  action: Parameters<typeof judgeMove>[0],
+): Promise<'do' | 'done'> {
+  const { state } = await observe(context, definition);
+  return judgeMove(action, state, { id: definition.id, name: definition.specification.name });
+}

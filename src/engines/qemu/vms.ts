@@ -1,0 +1,302 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type LongOptions, sleep, throwIfAborted } from '../../async/index.ts';
+import { HvError, isHvError } from '../../errors/index.ts';
+import type { ConsoleEndpoint, VmLogs, VmService } from '../../host/index.ts';
+import { type CreateVmOptions, type VmInfo, type VmSummary, validName, type WaitCondition } from '../../model/index.ts';
+import { type VmDefinition, vmPaths } from '../../state/index.ts';
+import { isAlive } from '../../system/index.ts';
+import type { EngineContext } from './context.ts';
+import { createVm, planVm, requireFreeName } from './create-vm.ts';
+import { readTail } from './data-folder.ts';
+import type { QemuDiskService } from './disks.ts';
+import type { QemuGuestService } from './guest.ts';
+import { attachedDisks, finishPending, simplifyLayers } from './layers.ts';
+import { type Observation, observe, uptimeSeconds } from './observe.ts';
+import { SOCKETS } from './qemu-arguments.ts';
+import { discardSavedState, forceOff, judge, saveMachine, startMachine } from './run-state.ts';
+import { order } from './worker/client.ts';
+import { SERIAL_LOG } from './worker/launch.ts';
+import { QEMU_LOG } from './worker/qemu-process.ts';
+import { screenshotSchema } from './worker/wire.ts';
+
+const STOP_TIMEOUT_MS = 60_000;
+/** A guest that is still booting does not hear the power button: it is pressed again. */
+const PRESS_AGAIN_MS = 8000;
+const WAIT_TIMEOUT_MS = 120_000;
+const ASK_INTERVAL_MS = 250;
+const LOG_BYTES = 256 * 1024;
+
+/** Virtual machines in QEMU. */
+export class QemuVmService implements VmService {
+  readonly #context: EngineContext;
+  readonly #disks: QemuDiskService;
+  readonly #guest: QemuGuestService;
+
+  constructor(context: EngineContext, disks: QemuDiskService, guest: QemuGuestService) {
+    this.#context = context;
+    this.#disks = disks;
+    this.#guest = guest;
+  }
+
+  async list(): Promise<VmSummary[]> {
+    const definitions = await this.#context.store.list();
+    return Promise.all(
+      definitions.map(async (definition) => summarize(definition, await observe(this.#context, definition))),
+    );
+  }
+
+  async resolve(nameOrId: string): Promise<{ readonly id: string; readonly name: string }> {
+    const { id, specification } = await this.#context.store.resolve(nameOrId);
+    return { id, name: specification.name };
+  }
+
+  async info(vmId: string): Promise<VmInfo> {
+    const definition = await this.#context.store.load(vmId);
+    const observation = await observe(this.#context, definition);
+    const { runtime } = observation;
+    const [isAnswering, addresses] =
+      observation.state === 'Running'
+        ? await Promise.all([this.#guest.heartbeat(vmId), this.#guest.ipAddresses(vmId)])
+        : [null, []];
+    return {
+      ...summarize(definition, observation),
+      guest: definition.specification.guest,
+      creationTime: definition.creationTime,
+      stateReason: observation.reason,
+      hardDiskDrives: definition.specification.hardDiskDrives,
+      networkAdapters: definition.specification.networkAdapters.map((adapter) => ({
+        ...adapter,
+        ipAddresses: addresses.find((entry) => entry.macAddress === adapter.macAddress)?.addresses ?? [],
+      })),
+      heartbeat: isAnswering === null ? null : isAnswering ? 'ok' : 'no-contact',
+      snapshotCount: definition.snapshots.length,
+      currentSnapshotId: definition.currentSnapshotId,
+      configurationPath: vmPaths(this.#context.paths, vmId).definition,
+      processes: runtime
+        ? { engine: runtime.qemu.pid, worker: isAlive(runtime.worker) ? runtime.worker.pid : null }
+        : null,
+      acceleration: runtime?.acceleration ?? null,
+    };
+  }
+
+  create(options: CreateVmOptions, long: LongOptions = {}): Promise<{ readonly id: string }> {
+    return createVm(this.#context, this.#disks, options, long);
+  }
+
+  async checkCreate(options: CreateVmOptions): Promise<void> {
+    await planVm(this.#context, this.#disks, options);
+  }
+
+  async start(vmId: string, long: LongOptions = {}): Promise<void> {
+    await this.#context.withLock(vmId, long.signal, async (definition) => {
+      if ((await judge(this.#context, definition, 'start')) === 'done') return;
+      const { state } = await observe(this.#context, definition);
+      if (state === 'Paused') await this.#tell(vmId, 'resume');
+      else await startMachine(this.#context, definition, long);
+    });
+  }
+
+  async stop(vmId: string, options: LongOptions & { readonly timeoutMs?: number } = {}): Promise<void> {
+    const { signal, onProgress, timeoutMs = STOP_TIMEOUT_MS } = options;
+    const definition = await this.#context.store.load(vmId);
+    if ((await judge(this.#context, definition, 'stop')) === 'done') return;
+    const began = performance.now();
+    let pressedMs = Number.NEGATIVE_INFINITY;
+    for (;;) {
+      throwIfAborted(signal, 'waiting for the guest to shut down');
+      const observation = await observe(this.#context, definition);
+      if (!observation.runtime) return;
+      const elapsedMs = performance.now() - began;
+      if (elapsedMs > timeoutMs) {
+        throw new HvError(
+          'timeout',
+          `the guest of "${definition.specification.name}" did not shut down within ${Math.round(timeoutMs / 1000)} s; it is still running`,
+          {
+            detail: { id: vmId, timeoutMs, state: observation.state },
+            hint: `It may be busy or have no ACPI support. Cut its power: hv vm force-stop ${JSON.stringify(definition.specification.name)}`,
+          },
+        );
+      }
+      if (observation.state === 'Running' && elapsedMs - pressedMs > PRESS_AGAIN_MS) {
+        pressedMs = elapsedMs;
+        await this.#pressPowerButton(vmId);
+      }
+      onProgress?.({ phase: 'shutdown', done: Math.round(elapsedMs), total: timeoutMs });
+      await sleep(50, { signal });
+    }
+  }
+
+  async #pressPowerButton(vmId: string): Promise<void> {
+    try {
+      await this.#tell(vmId, 'shutdown');
+    } catch (error) {
+      // On its way off already, or gone: the next look tells.
+      if (
+        !isHvError(error, 'invalid-state') &&
+        !isHvError(error, 'process-failed') &&
+        !isHvError(error, 'io') &&
+        !isHvError(error, 'not-found')
+      )
+        throw error;
+    }
+  }
+
+  /** Takes no lock while the machine runs: it must work while another command waits for the guest. */
+  async forceStop(vmId: string): Promise<void> {
+    const definition = await this.#context.store.load(vmId);
+    if ((await judge(this.#context, definition, 'forceStop')) === 'done') return;
+    await forceOff(this.#context, definition);
+    await this.#context.withLock(vmId, undefined, async (current) => {
+      if (!(await observe(this.#context, current)).runtime) await discardSavedState(this.#context, current);
+    });
+  }
+
+  async pause(vmId: string): Promise<void> {
+    await this.#context.withLock(vmId, undefined, async (definition) => {
+      if ((await judge(this.#context, definition, 'pause')) === 'do') await this.#tell(vmId, 'pause');
+    });
+  }
+
+  async resume(vmId: string, long: LongOptions = {}): Promise<void> {
+    await this.#context.withLock(vmId, long.signal, async (definition) => {
+      if ((await judge(this.#context, definition, 'resume')) === 'done') return;
+      const { state } = await observe(this.#context, definition);
+      if (state === 'Saved') await startMachine(this.#context, definition, long);
+      else await this.#tell(vmId, 'resume');
+    });
+  }
+
+  async save(vmId: string, long: LongOptions = {}): Promise<void> {
+    await this.#context.withLock(vmId, long.signal, async (definition) => {
+      if ((await judge(this.#context, definition, 'save')) === 'do') await saveMachine(this.#context, definition, long);
+    });
+  }
+
+  async reset(vmId: string): Promise<void> {
+    await this.#context.withLock(vmId, undefined, async (definition) => {
+      await judge(this.#context, definition, 'reset');
+      await this.#tell(vmId, 'reset');
+    });
+  }
+
+  async delete(
+    vmId: string,
+    options: LongOptions & { readonly withDisks?: boolean } = {},
+  ): Promise<{ readonly deletedPaths: string[] }> {
+    return this.#context.withLock(vmId, options.signal, async (found) => {
+      await judge(this.#context, found, 'delete');
+      let definition = await finishPending(this.#context, found, options);
+      const disks = await attachedDisks(definition);
+      if (!options.withDisks && definition.snapshots.length > 0) {
+        // The disks that stay shall hold the present state.
+        definition = await discardSavedState(this.#context, { ...definition, snapshots: [], currentSnapshotId: null });
+        await this.#context.store.save(definition);
+        definition = await simplifyLayers(this.#context, definition, options);
+      }
+      await this.#context.store.remove(vmId);
+      await rm(definition.dataPath, { recursive: true, force: true });
+      await rm(this.#context.runFolder(vmId), { recursive: true, force: true });
+      if (!options.withDisks) return { deletedPaths: [] };
+      for (const path of disks) await rm(path, { force: true });
+      return { deletedPaths: disks };
+    });
+  }
+
+  async diskPaths(vmId: string): Promise<string[]> {
+    return attachedDisks(await this.#context.store.load(vmId));
+  }
+
+  async rename(vmId: string, name: string): Promise<void> {
+    const wanted = validName(name, 'machine name');
+    await this.#context.store.load(vmId);
+    await using _names = await this.#context.store.lockNames();
+    await requireFreeName(this.#context, wanted, vmId);
+    await this.#context.withLock(vmId, undefined, async (definition) => {
+      await this.#context.store.save({ ...definition, specification: { ...definition.specification, name: wanted } });
+    });
+  }
+
+  async logs(vmId: string, options: { readonly maxBytes?: number } = {}): Promise<VmLogs> {
+    const { maxBytes = LOG_BYTES } = options;
+    const { dataPath } = await this.#context.store.load(vmId);
+    return {
+      serial: await readTail(join(dataPath, SERIAL_LOG), maxBytes),
+      engine: await readTail(join(dataPath, QEMU_LOG), maxBytes),
+      worker: await readTail(vmPaths(this.#context.paths, vmId).workerLog, maxBytes),
+    };
+  }
+
+  async console(vmId: string): Promise<ConsoleEndpoint> {
+    await this.#requireLiving(vmId, 'its console');
+    return { path: `${this.#context.runFolder(vmId)}/${SOCKETS.serial}` };
+  }
+
+  async screenshot(vmId: string): Promise<Uint8Array> {
+    await this.#requireLiving(vmId, 'a screenshot');
+    await using worker = await this.#context.worker(vmId);
+    const { pngBase64 } = await worker.ask(order({ op: 'screenshot' }), screenshotSchema);
+    return Buffer.from(pngBase64, 'base64');
+  }
+
+  async waitFor(
+    vmId: string,
+    condition: WaitCondition,
+    options: LongOptions & { readonly timeoutMs?: number } = {},
+  ): Promise<boolean> {
+    const { signal, timeoutMs = WAIT_TIMEOUT_MS } = options;
+    const definition = await this.#context.store.load(vmId);
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      throwIfAborted(signal, 'waiting');
+      const { state, runtime } = await observe(this.#context, definition);
+      if (condition === 'off') {
+        if (!runtime) return true;
+      } else {
+        if (!runtime) return false; // it will not come by itself
+        if (state === 'Running' && (await this.#holds(vmId, condition))) return true;
+      }
+      const leftMs = deadline - performance.now();
+      if (leftMs <= 0) return false;
+      await sleep(Math.min(ASK_INTERVAL_MS, leftMs), { signal });
+    }
+  }
+
+  async #holds(vmId: string, condition: 'ready' | 'ip'): Promise<boolean> {
+    if (condition === 'ready') return this.#guest.heartbeat(vmId);
+    return (await this.#guest.ipAddresses(vmId)).length > 0;
+  }
+
+  async #requireLiving(vmId: string, what: string): Promise<void> {
+    const definition = await this.#context.store.load(vmId);
+    const { state, runtime } = await observe(this.#context, definition);
+    if (!runtime) {
+      throw new HvError(
+        'invalid-state',
+        `"${definition.specification.name}" is ${state}: ${what} needs a running machine`,
+        {
+          detail: { id: vmId, state },
+          hint: 'Start it first.',
+        },
+      );
+    }
+  }
+
+  async #tell(vmId: string, op: 'pause' | 'resume' | 'reset' | 'shutdown'): Promise<void> {
+    await using worker = await this.#context.worker(vmId);
+    await worker.call(order({ op }));
+  }
+}
+
+function summarize(definition: VmDefinition, observation: Observation): VmSummary {
+  const { id, specification } = definition;
+  return {
+    id,
+    name: specification.name,
+    state: observation.state,
+    generation: specification.generation,
+    processorCount: specification.processorCount,
+    memoryBytes: specification.memoryBytes,
+    uptimeSeconds: uptimeSeconds(observation),
+  };
+}

@@ -1,0 +1,103 @@
+import { z } from 'zod';
+
+/** Raised when the shape of vm.json changes; migrations.ts brings older files up. */
+export const SCHEMA_VERSION = 1;
+
+const guid = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);
+const absolutePath = z.string().startsWith('/');
+/** A file inside the machine's own data folder, so that nothing in a definition points a privileged caller elsewhere. */
+const dataFile = z.string().regex(/^(?:[A-Za-z0-9][A-Za-z0-9._-]*\/)*[A-Za-z0-9][A-Za-z0-9._-]*$/);
+
+const hardDiskDrive = z.strictObject({
+  id: guid,
+  controllerType: z.enum(['IDE', 'SCSI']),
+  controllerNumber: z.int().min(0).max(3),
+  controllerLocation: z.int().min(0).max(63),
+  path: absolutePath,
+});
+
+const networkAdapter = z.strictObject({
+  id: guid,
+  name: z.string(),
+  macAddress: z.string().regex(/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/),
+  switchName: z.string().nullable(),
+});
+
+const specification = z.strictObject({
+  name: z.string(),
+  generation: z.union([z.literal(1), z.literal(2)]),
+  guest: z.enum(['linux', 'windows']),
+  processorCount: z.int().min(1),
+  memoryBytes: z.int().min(1),
+  hardDiskDrives: z.array(hardDiskDrive),
+  networkAdapters: z.array(networkAdapter),
+  allowedParents: z.array(absolutePath),
+});
+
+const savedState = z.strictObject({
+  /** In the data folder. */
+  file: dataFile,
+  savedTime: z.string(),
+  /** The machine was paused when it was saved, and comes back paused. */
+  paused: z.boolean(),
+});
+
+const snapshot = z.strictObject({
+  id: guid,
+  name: z.string(),
+  type: z.enum(['Standard', 'Production', 'ProductionOnly']),
+  creationTime: z.string(),
+  parentId: guid.nullable(),
+  vmState: z.enum(['Off', 'Running', 'Paused', 'Saved']),
+  /** The settings of that moment; its drives' paths are the layers that the snapshot froze. */
+  specification,
+  savedState: savedState.nullable(),
+  /** The firmware's variables of that moment, in the data folder. */
+  nvramFile: dataFile.nullable(),
+});
+
+/** Work that a crash may interrupt, written before it starts; the next command that changes the machine finishes it. */
+const pending = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('merge'),
+    /** Its blocks go into the parent, which then takes its place. */
+    childPath: absolutePath,
+    parentPath: absolutePath,
+    /** Layers whose parent was the child: they get the parent. */
+    grandchildPaths: z.array(absolutePath),
+  }),
+]);
+
+const definition = z.strictObject({
+  schemaVersion: z.literal(SCHEMA_VERSION),
+  id: guid,
+  creationTime: z.string(),
+  /** The user that this machine's processes run as; null where hv itself is not root. */
+  user: z.strictObject({ uid: z.int().min(1), gid: z.int().min(1) }).nullable(),
+  /** Snapshots' layers, memory, firmware variables, the serial log. */
+  dataPath: absolutePath,
+  /** The machine version that the guest sees, pinned at the first start; a saved state fits no other. */
+  machineType: z.string().nullable(),
+  /** The firmware's variables, in the data folder; null until the first start of a Generation 2 machine. */
+  nvramFile: dataFile.nullable(),
+  specification,
+  savedState: savedState.nullable(),
+  snapshots: z.array(snapshot),
+  currentSnapshotId: guid.nullable(),
+  /** For each drive, the files under the one that was attached: nobody else may write to them. */
+  parents: z.record(guid, z.array(absolutePath)),
+  pending: pending.nullable(),
+});
+
+export type VmDefinition = z.infer<typeof definition>;
+export type SnapshotDefinition = z.infer<typeof snapshot>;
+export type PendingWork = z.infer<typeof pending>;
+export type SavedState = z.infer<typeof savedState>;
+
+/** Checks what was read from vm.json. Returns the problem as text where it does not hold. */
+export function parseDefinition(value: unknown): { readonly definition: VmDefinition } | { readonly problem: string } {
+  const result = definition.safeParse(value);
+  if (result.success) return { definition: result.data };
+  const issue = result.error.issues[0];
+  return { problem: issue ? `${issue.path.join('.') || 'the file'}: ${issue.message}` : 'it is not a definition' };
+}

@@ -1,0 +1,29 @@
+/**
+ * state: what hv remembers between commands. HV_HOME holds definitions, settings and journals; HV_RUN what lives until
+ * the host restarts. Files are replaced in one step (temporary file, fsync, rename, fsync of the folder) and checked
+ * when they are read.
+ *
+ *   HV_HOME/vms/<id>/vm.json    definition, snapshots, pending work      HV_RUN/<short id>/runtime.json   processes, phase
+ *
+ * Must not import engines or disk.
+ */
+export {
+  type PendingWork,
+  parseDefinition,
+  type SavedState,
+  SCHEMA_VERSION,
+  type SnapshotDefinition,
+  type VmDefinition,
+} from './definition.ts';
+export { ensureFolder, ensureFolders, type HvPaths, resolvePaths, shortId, type VmPaths, vmPaths } from './paths.ts';
+export {
+  type LastExit,
+  type RuntimeRecord,
+  readLastExit,
+  readRuntime,
+  removeRuntime,
+  writeLastExit,
+  writeRuntime,
+} from './runtime.ts';
+export { readSettings, type StoredSettings, writeSettings } from './settings.ts';
+export { VmStore } from './vm-store.ts';
