@@ -199,6 +199,8 @@ export class JsonLineChannel implements AsyncDisposable {
   #queueHead = 0;
   #queuedBytes = 0;
   #waiter: Deferred<JsonObject | undefined> | undefined;
+  /** Shared by every sender that waits; resolved by the drain and by the end. */
+  #drained: Deferred<void> | undefined;
   #failure: HvError | undefined;
   #ended = false;
   #isGone = false;
@@ -214,6 +216,7 @@ export class JsonLineChannel implements AsyncDisposable {
     this.closed = this.#closed.promise;
     stream.on('error', (error) => this.#fail(fromSystemError(error, `talking to ${this.#peer}`)));
     stream.on('end', () => this.#onEnd());
+    stream.on('drain', () => this.#onDrain());
     stream.on('close', () => this.#onClose());
     stream.on('data', (chunk: Buffer) => this.#onData(chunk));
     if (stream.destroyed) this.#onClose();
@@ -289,20 +292,10 @@ export class JsonLineChannel implements AsyncDisposable {
       throw failure;
     }
     if (this.#stream.write(line)) return;
-    await new Promise<void>((resolve, reject) => {
-      const done = (): void => {
-        this.#stream.off('drain', done);
-        this.#stream.off('close', gone);
-        resolve();
-      };
-      const gone = (): void => {
-        this.#stream.off('drain', done);
-        this.#stream.off('close', gone);
-        reject(this.#failure ?? this.#closedError());
-      };
-      this.#stream.on('drain', done);
-      this.#stream.on('close', gone);
-    });
+    this.#drained ??= deferred();
+    await this.#drained.promise;
+    if (this.#failure) throw this.#failure;
+    if (this.#isGone) throw this.#closedError();
   }
 
   /** Ends the channel because its consumer found the peer at fault; everything waiting fails with `failure`. */
@@ -386,7 +379,13 @@ export class JsonLineChannel implements AsyncDisposable {
     if (this.#failure) this.#waiter?.reject(this.#failure);
     else this.#waiter?.resolve(undefined);
     this.#waiter = undefined;
+    this.#onDrain();
     this.#closed.resolve();
+  }
+
+  #onDrain(): void {
+    this.#drained?.resolve();
+    this.#drained = undefined;
   }
 
   #fail(failure: HvError): void {

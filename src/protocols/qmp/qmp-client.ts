@@ -13,6 +13,8 @@ export interface QmpConnectOptions {
   readonly waitForSocketMs?: number | undefined;
   /** Longest reply. Default 4 MiB. */
   readonly maxLineBytes?: number | undefined;
+  /** Hears every event from the first one on; one that is added after connecting may miss some. */
+  readonly onEvent?: QmpListener | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -48,6 +50,7 @@ export class QmpClient implements AsyncDisposable {
   readonly #closeListeners = new Set<(failure: HvError) => void>();
   #lastId = 0;
   #end: HvError | undefined;
+  #failure: HvError | undefined;
   #isClosing = false;
 
   private constructor(channel: JsonLineChannel, version: QmpVersion) {
@@ -74,6 +77,7 @@ export class QmpClient implements AsyncDisposable {
     try {
       const greeting = await receiveGreeting(channel, peer, greetingTimeoutMs, signal);
       const client = new QmpClient(channel, greeting);
+      if (options.onEvent) client.onEvent(options.onEvent);
       await client.execute('qmp_capabilities', {}, { timeoutMs: greetingTimeoutMs, signal });
       return client;
     } catch (error) {
@@ -82,9 +86,9 @@ export class QmpClient implements AsyncDisposable {
     }
   }
 
-  /** Why the connection broke; undefined while it works and after an ordinary end. */
+  /** What QEMU did wrong (`protocol`) or a listener (`internal`); undefined while all is well and after QEMU's end. */
   get failure(): HvError | undefined {
-    return this.#channel.failure;
+    return this.#failure;
   }
 
   get isClosed(): boolean {
@@ -108,7 +112,7 @@ export class QmpClient implements AsyncDisposable {
       const answered = withDeadline(pending.promise, timeoutMs, `QEMU's answer to ${command}`, { signal });
       // The answer is waited for even if sending stalls: a QEMU that reads nothing must end in a timeout too.
       const sent = this.#channel.send({ execute: command, arguments: args, id });
-      sent.catch((error: unknown) => pending.reject(this.#end ?? error));
+      sent.catch((error: unknown) => this.#rejectUnsent(pending, error));
       return (await answered) as T; // the caller's claim, see above
     } finally {
       // An answer that comes after a timeout or an abort finds no entry and is passed over.
@@ -212,26 +216,32 @@ export class QmpClient implements AsyncDisposable {
   }
 
   async #dispatch(): Promise<void> {
-    let end: HvError;
+    let end: HvError | undefined;
     try {
       for (;;) {
         const message = await this.#channel.receive();
         if (message === undefined) break;
         this.#handle(parseQmpMessage(message));
       }
-      end = this.#isClosing
-        ? new HvError('aborted', 'the connection to the QEMU monitor was closed')
-        : new HvError('process-failed', 'QEMU closed its monitor', {
-            hint: "QEMU has ended or was killed; the virtual machine's log says why.",
-          });
     } catch (error) {
       end = isHvError(error) ? error : new HvError('internal', 'a listener to QEMU events failed', { cause: error });
       this.#channel.fail(end);
     }
+    // A QEMU that is killed resets the connection or ends it, as its unread bytes have it: both are its end.
+    if (end === undefined || end.code === 'io') end = this.#ordinaryEnd(end);
+    else this.#failure = end;
     this.#end = end;
     for (const pending of this.#pending.values()) pending.reject(end);
     for (const tell of [...this.#closeListeners]) tell(end);
     this.#listeners.clear();
+  }
+
+  #ordinaryEnd(cause: HvError | undefined): HvError {
+    if (this.#isClosing) return new HvError('aborted', 'the connection to the QEMU monitor was closed');
+    return new HvError('process-failed', 'QEMU closed its monitor', {
+      hint: "QEMU has ended or was killed; the virtual machine's log says why.",
+      cause,
+    });
   }
 
   #handle(message: QmpMessage): void {
@@ -255,6 +265,13 @@ export class QmpClient implements AsyncDisposable {
       default:
         message satisfies never;
     }
+  }
+
+  /** Sending fails when the connection ends; the dispatcher then knows why, in its turn. */
+  #rejectUnsent(pending: PendingCommand, error: unknown): void {
+    if (!isHvError(error))
+      pending.reject(error); // arguments that JSON cannot hold
+    else void this.closed.then(() => pending.reject(this.#end ?? error));
   }
 
   #take(id: number): PendingCommand | undefined {
