@@ -41,6 +41,15 @@ export class FileStore implements ByteStore {
     }
   }
 
+  /** The space that the file takes; less than its size where it has holes. */
+  allocatedBytes(): number {
+    try {
+      return fstatSync(this.fd).blocks * 512;
+    } catch (error) {
+      throw this.#failure(error, 'could not read the size of');
+    }
+  }
+
   read(position: number, target: Uint8Array, targetStart: number, length: number): void {
     let done = 0;
     try {

@@ -140,7 +140,8 @@ export class FaultStore implements ByteStore {
       apply(later, event);
       if (event?.kind === 'size' && random() < 0.5) sizeBytes = event.sizeBytes;
       for (const page of pagesOf(event)) {
-        if (!moments.has(page)) moments.set(page, random() < 0.35 ? durable : durable + Math.ceil(random() * (upTo - durable)));
+        if (!moments.has(page))
+          moments.set(page, random() < 0.35 ? durable : durable + Math.ceil(random() * (upTo - durable)));
       }
     }
     const buffer = new Uint8Array(PAGE_BYTES);

@@ -1,0 +1,111 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  unlinkSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { randomGuid } from '../binary/index.ts';
+import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
+import { createVhdx, type NewVhdx, validateNewVhdx } from '../formats/vhdx/index.ts';
+import { FileStore } from '../store/index.ts';
+import { lockDiskImage } from '../system/index.ts';
+import type { OpenFile } from './open-file.ts';
+
+/**
+ * Makes a VHDX file: whole and durable under its name, or not there at all. It is written under a temporary name in the
+ * same folder and then given its own, which never replaces a file. Returned open for writing, and locked.
+ * @throws HvError `already-exists`, `not-found` (the folder), `permission-denied`, `no-space`, `invalid-argument`, `io`
+ */
+export function createImageFile(path: string, spec: NewVhdx): OpenFile {
+  validateNewVhdx(spec);
+  return createFile(path, (store) => createVhdx(store, spec));
+}
+
+/** The same for any contents that `fill` writes. */
+export function createFile(path: string, fill: (store: FileStore) => void): OpenFile {
+  let folder: string;
+  let temporary: string;
+  let fd: number;
+  try {
+    folder = realpathSync(dirname(path));
+    temporary = join(folder, `.${randomGuid()}.hv-new`);
+    fd = openSync(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o640);
+  } catch (error) {
+    throw fromSystemError(error, `could not create ${path}`, { path });
+  }
+  const target = join(folder, basename(path));
+  let store: FileStore | undefined;
+  try {
+    const lock = lockDiskImage(fd, 'write', target);
+    store = new FileStore(fd, target, { readOnly: false, onClose: () => lock.release() });
+    fill(store);
+    store.flushSync();
+    publish(temporary, target);
+    syncFolder(folder);
+    const stat = fstatSync(fd, { bigint: true });
+    return { store, path: target, identity: `${stat.dev}:${stat.ino}` };
+  } catch (error) {
+    if (store) store.close();
+    else closeSync(fd);
+    removeQuietly(temporary);
+    throw error;
+  }
+}
+
+/** Makes the names in a folder durable. */
+export function syncFolder(folder: string): void {
+  try {
+    const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    // Some network file systems have no such call; others have nothing to make durable.
+    if (!isSystemError(error, 'EINVAL', 'ENOSYS', 'EOPNOTSUPP')) {
+      throw fromSystemError(error, `could not make the contents of ${folder} durable`, { path: folder });
+    }
+  }
+}
+
+/** Gives the file its name without ever replacing another: link() fails where a name is taken. */
+function publish(temporary: string, target: string): void {
+  try {
+    linkSync(temporary, target);
+  } catch (error) {
+    if (!isSystemError(error, 'EPERM', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK')) {
+      throw fromSystemError(error, `could not create ${target}`, { path: target });
+    }
+    publishWithoutLinks(temporary, target);
+    return;
+  }
+  removeQuietly(temporary);
+}
+
+/** A file system without hard links: the name is taken first, by an empty file of ours, then replaced. */
+function publishWithoutLinks(temporary: string, target: string): void {
+  try {
+    closeSync(
+      openSync(target, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o640),
+    );
+    renameSync(temporary, target);
+  } catch (error) {
+    throw fromSystemError(error, `could not create ${target}`, { path: target });
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT'))
+      throw new HvError('io', `could not remove ${path}`, { detail: { path }, cause: error });
+  }
+}

@@ -1,0 +1,218 @@
+import { realpathSync, unlinkSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { ZERO_GUID } from '../binary/index.ts';
+import { fromSystemError, HvError, invariant, isSystemError } from '../errors/index.ts';
+import { inheritableItems, locatorPairs, type Segment, VhdxImage } from '../formats/vhdx/index.ts';
+import type { BlockDevice, Extent, FileRange } from './block-device.ts';
+import { createImageFile, syncFolder } from './create-file.ts';
+import type { ChainLayer } from './open-chain.ts';
+import { hostRun } from './open-file.ts';
+import { locatorPaths } from './parent-paths.ts';
+
+/** One file of a chain, as others may see it. */
+export interface LayerInfo {
+  readonly path: string;
+  readonly format: 'vhdx';
+  readonly type: 'fixed' | 'dynamic' | 'differencing';
+  /** The disk's own id: the same in every file of a chain that Hyper-V or hv made. */
+  readonly virtualDiskId: string;
+  /** Identifies the contents; a child's locator holds it. */
+  readonly dataWriteGuid: string;
+  readonly readOnly: boolean;
+}
+
+/**
+ * A virtual disk of one VHDX file or a chain of them, open and locked. All calls but flush, commitChild and close are
+ * synchronous. Only the leaf is written.
+ */
+export class DiskChain implements BlockDevice, AsyncDisposable {
+  readonly sizeBytes: number;
+  readonly logicalSectorSizeBytes: number;
+  readonly physicalSectorSizeBytes: number;
+  /** Leaf first. */
+  #layers: ChainLayer[];
+  #leaf: VhdxImage;
+  #child: ChainLayer | undefined;
+  #isOpen = true;
+
+  constructor(layers: readonly ChainLayer[]) {
+    this.#layers = [...layers];
+    const leaf = this.#layers[0];
+    invariant(leaf, 'a chain has a leaf');
+    this.#leaf = leaf.image;
+    this.sizeBytes = this.#leaf.sizeBytes;
+    this.logicalSectorSizeBytes = this.#leaf.metadata.logicalSectorSizeBytes;
+    this.physicalSectorSizeBytes = this.#leaf.metadata.physicalSectorSizeBytes;
+  }
+
+  get readOnly(): boolean {
+    return this.#leaf.readOnly;
+  }
+
+  /** The files of the chain, leaf first. */
+  get layers(): readonly LayerInfo[] {
+    return this.#layers.map(({ image, path }) => ({
+      path,
+      format: 'vhdx',
+      type: image.type,
+      virtualDiskId: image.metadata.virtualDiskId,
+      dataWriteGuid: image.header.dataWriteGuid,
+      readOnly: image.readOnly,
+    }));
+  }
+
+  read(offset: number, target: Uint8Array, targetStart: number, length: number): void {
+    this.#leaf.read(offset, target, targetStart, length);
+  }
+
+  write(offset: number, source: Uint8Array, sourceStart: number, length: number): void {
+    this.#leaf.write(offset, source, sourceStart, length);
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): void {
+    this.#leaf.writeZeroes(offset, length, mayUnmap);
+  }
+
+  trim(offset: number, length: number): void {
+    this.#leaf.trim(offset, length);
+  }
+
+  flush(): Promise<void> {
+    return this.#leaf.flush();
+  }
+
+  *extents(offset: number, length: number): Generator<Extent> {
+    let pending: Extent | undefined;
+    for (const { offset: start, length: size, kind, depth } of this.#leaf.segments(offset, length)) {
+      if (pending && pending.kind === kind && pending.depth === depth) {
+        pending = { ...pending, length: pending.length + size };
+      } else {
+        if (pending) yield pending;
+        pending = { offset: start, length: size, kind, depth };
+      }
+    }
+    if (pending) yield pending;
+  }
+
+  resolveRead(offset: number, length: number): readonly FileRange[] {
+    const ranges: FileRange[] = [];
+    for (const segment of this.#leaf.segments(offset, length)) ranges.push(fileRange(segment, this.#layers));
+    return ranges;
+  }
+
+  /**
+   * Makes a differencing file whose parent is the current leaf, durable and locked, but does not use it yet: writes go
+   * on to the leaf until commitChild(). Needs no second open of the leaf.
+   * @throws HvError `invalid-state` (read-only, or a child is prepared already), `already-exists`, `permission-denied`, `no-space`, `io`
+   */
+  prepareChild(childPath: string): void {
+    this.#mustBeOpen();
+    const leaf = this.#layers[0];
+    if (!leaf || this.readOnly)
+      throw new HvError('invalid-state', 'a disk that is open for reading only gets no child');
+    if (this.#child)
+      throw new HvError('invalid-state', `a child of ${leaf.path} is prepared already: ${this.#child.path}`);
+    const linkage = leaf.image.settleDataGuid();
+    const path = join(realFolder(childPath), basename(childPath));
+    const { metadata } = leaf.image;
+    const file = createImageFile(path, {
+      type: 'differencing',
+      virtualSizeBytes: metadata.virtualSizeBytes,
+      logicalSectorSizeBytes: metadata.logicalSectorSizeBytes,
+      physicalSectorSizeBytes: metadata.physicalSectorSizeBytes,
+      virtualDiskId: metadata.virtualDiskId,
+      locator: locatorPairs(linkage, ZERO_GUID, locatorPaths(path, leaf.path)),
+      inheritedItems: inheritableItems(leaf.image),
+    });
+    try {
+      const image = VhdxImage.open(file.store, { hostRun: hostRun() });
+      image.setParent(leaf.image);
+      this.#child = { image, path: file.path, identity: file.identity };
+    } catch (error) {
+      file.store.close();
+      unlinkSync(path);
+      throw error;
+    }
+  }
+
+  /**
+   * Ends writing to the leaf (durable, its log empty, read-only from now on) and puts the prepared child in its place.
+   * Writes that arrive meanwhile go to the old leaf before its end, or to the child after it. When it fails, the leaf
+   * stays in use and the child stays prepared.
+   * @throws HvError `invalid-state` (no child is prepared), `io`, `no-space`
+   */
+  async commitChild(): Promise<void> {
+    this.#mustBeOpen();
+    if (!this.#child) throw new HvError('invalid-state', 'no child is prepared');
+    // Most of the work happens here, where it holds nobody up; what seal() does at once is little.
+    await this.#leaf.flush();
+    const child = this.#child;
+    if (!child) throw new HvError('invalid-state', 'the prepared child was abandoned');
+    this.#leaf.seal();
+    this.#layers = [child, ...this.#layers];
+    this.#leaf = child.image;
+    this.#child = undefined;
+  }
+
+  /** Closes and removes the prepared child; nothing happens when there is none. */
+  async abandonChild(): Promise<void> {
+    const child = this.#child;
+    if (!child) return;
+    this.#child = undefined;
+    await child.image.close();
+    try {
+      unlinkSync(child.path);
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT'))
+        throw fromSystemError(error, `could not remove ${child.path}`, { path: child.path });
+    }
+    syncFolder(dirname(child.path));
+  }
+
+  /** Flushes, closes the leaf in order and all files of the chain; removes a child that was never committed. Idempotent. */
+  async close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    const failures: unknown[] = [];
+    for (const end of [
+      () => this.abandonChild(),
+      ...this.#layers.map(
+        ({ image }) =>
+          () =>
+            image.close(),
+      ),
+    ]) {
+      try {
+        await end();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #mustBeOpen(): void {
+    if (!this.#isOpen) throw new HvError('invalid-state', 'the disk is closed');
+  }
+}
+
+function fileRange(segment: Segment, layers: readonly ChainLayer[]): FileRange {
+  const { length, kind, fileOffset, depth, store } = segment;
+  if (kind !== 'data') return { length, fd: undefined, fileOffset: 0 };
+  if (store?.fd === undefined || layers[depth]?.image.isOverlaid(fileOffset, length)) {
+    throw new HvError('unsupported', `the bytes of ${store?.name ?? 'this disk'} are not in a file as they are read`);
+  }
+  return { length, fd: store.fd, fileOffset };
+}
+
+function realFolder(path: string): string {
+  try {
+    return realpathSync(dirname(path));
+  } catch (error) {
+    throw fromSystemError(error, `could not find the folder of ${path}`, { path });
+  }
+}

@@ -1,0 +1,23 @@
+/**
+ * disk: virtual disks in files, portable and offline: no VM, no hypervisor.
+ *
+ *     openVhd -> open-chain (parents: where they may lie, identity) -> DiskChain of formats/vhdx -> store -> system
+ *     createVhd -> create-file (temporary name, flush, link)         or RawDisk
+ *
+ * BlockDevice is what everything above reads and writes. Must not import protocols, host, engines or model.
+ */
+export type { BlockDevice, Extent, FileRange } from './block-device.ts';
+export { DiskChain, type LayerInfo } from './disk-chain.ts';
+export { RawDisk } from './raw-disk.ts';
+export {
+  type CreateVhdOptions,
+  createVhd,
+  type DiskFormat,
+  formatOf,
+  type OpenDisk,
+  type OpenVhdOptions,
+  openChain,
+  openVhd,
+  type VhdInfo,
+  vhdInfo,
+} from './vhd.ts';

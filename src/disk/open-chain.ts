@@ -1,0 +1,161 @@
+import { realpathSync } from 'node:fs';
+import { throwIfAborted } from '../async/index.ts';
+import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
+import { hasVhdxSignature, VhdxImage } from '../formats/vhdx/index.ts';
+import { hostRun, type OpenFile, openImageFile } from './open-file.ts';
+import { mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
+
+/** More files than this in one chain are refused. */
+export const MAX_CHAIN_DEPTH = 64;
+
+export interface ChainLayer {
+  readonly image: VhdxImage;
+  readonly path: string;
+  readonly identity: string;
+}
+
+export interface OpenChainOptions {
+  readonly readOnly: boolean;
+  /** Folders or files outside of a child's own folder where parents may lie. */
+  readonly allowParents: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+  /** How the leaf's parent is opened; parents further up are always for reading. Default `read`. */
+  readonly parentAccess?: 'read' | 'write';
+}
+
+/**
+ * Opens a VHDX file and all its parents, each linked to the next; leaf first.
+ * @throws HvError `not-found` (a parent), `permission-denied` (a parent lies outside of what is allowed), `parent-changed`,
+ *   `corrupt`, `in-use`, `unsupported` (the chain is too deep, or a parent is no VHDX), `io`
+ */
+export function openVhdxChain(leafPath: string, options: OpenChainOptions): ChainLayer[] {
+  const allowed = resolveAllowed(options.allowParents);
+  const layers: ChainLayer[] = [];
+  try {
+    let file = openImageFile(leafPath, { access: options.readOnly ? 'read' : 'write' });
+    for (;;) {
+      layers.push(openLayer(file, layers.length === 0 ? options.readOnly : !writableParent(options, layers.length)));
+      const child = layers.at(-1);
+      if (!child?.image.metadata.hasParent) break;
+      throwIfAborted(options.signal, 'opening the disk');
+      if (layers.length === MAX_CHAIN_DEPTH) {
+        throw new HvError('unsupported', `${leafPath} has more than ${MAX_CHAIN_DEPTH - 1} parents`, {
+          detail: { path: leafPath, depth: layers.length },
+        });
+      }
+      const access = writableParent(options, layers.length) ? 'write' : 'read';
+      file = openParent(child, new Set(layers.map(({ identity }) => identity)), allowed, access);
+    }
+    layers.forEach((layer, depth) => {
+      const parent = layers[depth + 1];
+      if (!parent) return;
+      mustMatch(layer, parent);
+      layer.image.setParent(parent.image);
+    });
+    return layers;
+  } catch (error) {
+    closeQuietly(layers);
+    throw error;
+  }
+}
+
+function writableParent(options: OpenChainOptions, depth: number): boolean {
+  return depth === 1 && options.parentAccess === 'write';
+}
+
+/** Closes files that were opened in vain; nothing was written to them. */
+export function closeQuietly(layers: readonly ChainLayer[]): void {
+  for (const { image } of layers) image.store.close();
+}
+
+function openLayer(file: OpenFile, readOnly: boolean): ChainLayer {
+  try {
+    const image = VhdxImage.open(file.store, { readOnly, hostRun: hostRun() });
+    return { image, path: file.path, identity: file.identity };
+  } catch (error) {
+    file.store.close();
+    throw error;
+  }
+}
+
+/** Finds and opens the parent that a child's locator names. Tries each place; the first whose identity fits is it. */
+function openParent(
+  child: ChainLayer,
+  taken: ReadonlySet<string>,
+  allowed: readonly string[],
+  access: 'read' | 'write',
+): OpenFile {
+  const locator = child.image.metadata.locator;
+  const candidates = locator ? parentCandidates(child.path, locator) : [];
+  let refusal: HvError | undefined;
+  for (const candidate of candidates) {
+    const real = resolveLinks(candidate);
+    if (real === undefined) continue;
+    if (!mayHoldParent(child.path, real, allowed)) {
+      refusal ??= new HvError('permission-denied', `${child.path} names a parent outside of its own folder: ${real}`, {
+        detail: { path: child.path, parentPath: real },
+        hint: `Allow it with --allow-parent, if that file is meant.`,
+      });
+      continue;
+    }
+    const file = openImageFile(real, { access });
+    try {
+      mustBeNew(child, file, taken);
+      return file;
+    } catch (error) {
+      file.store.close();
+      throw error;
+    }
+  }
+  if (refusal) throw refusal;
+  throw new HvError('not-found', `the parent of ${child.path} is not there`, {
+    detail: { path: child.path, candidates, locator: Object.fromEntries(locator?.pairs ?? []) },
+    hint: 'Put the parent beside the child, or name its place with `hv vhd set-parent`.',
+  });
+}
+
+function resolveLinks(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw fromSystemError(error, `could not look for ${path}`, { path });
+  }
+}
+
+function mustBeNew(child: ChainLayer, file: OpenFile, taken: ReadonlySet<string>): void {
+  if (taken.has(file.identity)) {
+    throw new HvError('corrupt', `${child.path} has itself among its parents: ${file.path}`, {
+      detail: { path: child.path, parentPath: file.path, reason: 'chain-cycle', offset: 0, value: file.identity },
+    });
+  }
+  if (!hasVhdxSignature(file.store)) {
+    throw new HvError('unsupported', `the parent of ${child.path} is not a VHDX file: ${file.path}`, {
+      detail: { path: child.path, parentPath: file.path },
+    });
+  }
+}
+
+/** A parent that was written to after its child was made no longer is what the child was made from. */
+function mustMatch(child: ChainLayer, parent: ChainLayer): void {
+  const linkages = child.image.metadata.locator?.linkages ?? [];
+  const found = parent.image.header.dataWriteGuid;
+  if (!linkages.includes(found)) {
+    throw new HvError('parent-changed', `${parent.path} was changed after its child ${child.path} was made from it`, {
+      detail: { path: child.path, parentPath: parent.path, expected: [...linkages], found },
+      hint: 'The child may be unreadable. If the parent was only touched, not written, link them anew.',
+    });
+  }
+  const size = (layer: ChainLayer): number => layer.image.metadata.logicalSectorSizeBytes;
+  if (size(child) !== size(parent)) {
+    throw new HvError('corrupt', `${child.path} and its parent ${parent.path} have different sector sizes`, {
+      detail: {
+        path: child.path,
+        parentPath: parent.path,
+        reason: 'chain-sector-size',
+        offset: 0,
+        value: size(parent),
+      },
+    });
+  }
+}

@@ -1,0 +1,185 @@
+import { roundUp } from '../../binary/index.ts';
+import { corrupt, type VhdxCorruption } from './corruption.ts';
+import {
+  BAT_ENTRY_BYTES,
+  BITMAP,
+  BITMAP_BLOCK_BYTES,
+  MIB,
+  PAYLOAD,
+  SECTORS_PER_BITMAP_BLOCK,
+  type VhdxRegion,
+} from './format.ts';
+import type { VhdxMetadata } from './metadata.ts';
+import { type MetadataCache, type MetadataPage, PAGE_BYTES } from './metadata-cache.ts';
+import type { Occupancy } from './occupancy.ts';
+
+const ENTRIES_PER_PAGE = PAGE_BYTES / BAT_ENTRY_BYTES;
+/** 128 TiB in MiB: 64 TiB of payload with room for everything else; no file is longer. */
+const MAX_OFFSET_MIB = 2 ** 27;
+/** Tables up to this size are checked when the file is opened: 32 TiB in blocks of 32 MiB. */
+const CHECK_AT_OPEN_BYTES = 8 * MIB;
+
+/** How many entries lie where (2.5). */
+export interface TableGeometry {
+  /** Payload blocks to a sector bitmap block. */
+  readonly chunkRatio: number;
+  readonly payloadBlocks: number;
+  readonly entryCount: number;
+}
+
+export function tableGeometry(disk: {
+  readonly virtualSizeBytes: number;
+  readonly blockSizeBytes: number;
+  readonly logicalSectorSizeBytes: number;
+  readonly hasParent: boolean;
+}): TableGeometry {
+  const chunkRatio = (SECTORS_PER_BITMAP_BLOCK * disk.logicalSectorSizeBytes) / disk.blockSizeBytes;
+  const payloadBlocks = Math.ceil(disk.virtualSizeBytes / disk.blockSizeBytes);
+  const entryCount = disk.hasParent
+    ? Math.ceil(payloadBlocks / chunkRatio) * (chunkRatio + 1)
+    : payloadBlocks + Math.floor((payloadBlocks - 1) / chunkRatio);
+  return { chunkRatio, payloadBlocks, entryCount };
+}
+
+/**
+ * The block allocation table. Read in pages of 4 KiB when needed; each page's entries are checked when it first comes
+ * in: states, reserved bits, and that no two things own one place.
+ */
+export class BlockTable {
+  readonly geometry: TableGeometry;
+  /** True once every entry has been checked: then the gaps between blocks are known to be free. */
+  readonly isFullyChecked: boolean;
+  /** The end of the last structure or block seen so far. */
+  readonly endOffset: number;
+  readonly #name: string;
+  readonly #cache: MetadataCache;
+  readonly #occupancy: Occupancy;
+  readonly #offset: number;
+  readonly #metadata: VhdxMetadata;
+  readonly #fileSize: number;
+  readonly #checked: Uint8Array;
+
+  constructor(
+    name: string,
+    cache: MetadataCache,
+    occupancy: Occupancy,
+    region: VhdxRegion,
+    metadata: VhdxMetadata,
+    file: { readonly sizeBytes: number; readonly structuresEnd: number },
+  ) {
+    this.geometry = tableGeometry(metadata);
+    this.#name = name;
+    this.#cache = cache;
+    this.#occupancy = occupancy;
+    this.#offset = region.fileOffset;
+    this.#metadata = metadata;
+    this.#fileSize = file.sizeBytes;
+    const tableBytes = this.geometry.entryCount * BAT_ENTRY_BYTES;
+    if (tableBytes > region.length) throw corrupt(name, 'bat-too-short', region.fileOffset, region.length);
+    const pageCount = Math.ceil(tableBytes / PAGE_BYTES);
+    this.#checked = new Uint8Array(Math.ceil(pageCount / 8));
+    this.isFullyChecked = tableBytes <= CHECK_AT_OPEN_BYTES;
+    if (this.isFullyChecked) for (let page = 0; page < pageCount; page++) this.#pageOf(page * ENTRIES_PER_PAGE);
+    // The last block alone may be cut off by the file's end; its whole extent must not be handed out again.
+    const last = this.payloadIndex(this.geometry.payloadBlocks - 1);
+    const page = this.pageOf(last);
+    const lastEnd = BlockTable.ownsSpace(stateIn(page, last)) ? offsetIn(page, last) + metadata.blockSizeBytes : 0;
+    this.endOffset = Math.max(roundUp(file.sizeBytes, MIB), file.structuresEnd, lastEnd);
+  }
+
+  /** Whether an entry of this state points at space that is its own. */
+  static ownsSpace(state: number): boolean {
+    return state !== PAYLOAD.notPresent && state !== PAYLOAD.zero;
+  }
+
+  /** The index of a payload block's entry: one bitmap entry follows the entries of each chunk. */
+  payloadIndex(block: number): number {
+    return block + Math.floor(block / this.geometry.chunkRatio);
+  }
+
+  /** The index of the entry of the sector bitmap that covers a payload block. */
+  bitmapIndex(block: number): number {
+    const { chunkRatio } = this.geometry;
+    return Math.floor(block / chunkRatio) * (chunkRatio + 1) + chunkRatio;
+  }
+
+  /** The page that holds an entry, checked. @throws HvError `corrupt` */
+  pageOf(index: number): MetadataPage {
+    return this.#pageOf(index);
+  }
+
+  #pageOf(index: number): MetadataPage {
+    const number = Math.floor(index / ENTRIES_PER_PAGE);
+    const page = this.#cache.page(this.#offset + number * PAGE_BYTES);
+    if (((this.#checked[number >> 3] ?? 0) & (1 << (number & 7))) === 0) {
+      this.#check(page, number * ENTRIES_PER_PAGE);
+      this.#checked[number >> 3] = (this.#checked[number >> 3] ?? 0) | (1 << (number & 7));
+    }
+    return page;
+  }
+
+  #check(page: MetadataPage, firstIndex: number): void {
+    const { chunkRatio, entryCount } = this.geometry;
+    const end = Math.min(firstIndex + ENTRIES_PER_PAGE, entryCount);
+    for (let index = firstIndex; index < end; index++) {
+      const low = wordIn(page, index, 0);
+      const high = wordIn(page, index, 1);
+      if (low === 0 && high === 0) continue;
+      const fail = (reason: VhdxCorruption): Error =>
+        corrupt(this.#name, reason, this.#offset + index * BAT_ENTRY_BYTES, (BigInt(high) << 32n) | BigInt(low));
+      if ((low & 0xffff8) !== 0) throw fail('bat-entry-reserved');
+      const state = low & 7;
+      const isBitmap = index % (chunkRatio + 1) === chunkRatio;
+      if (!this.#isValidState(state, isBitmap)) throw fail('bat-entry-state');
+      if (!BlockTable.ownsSpace(state)) continue;
+      const mib = (low >>> 20) + high * 4096;
+      if (mib === 0) {
+        // Undefined and unmapped blocks may have given their space back.
+        if (state === PAYLOAD.undefined || state === PAYLOAD.unmapped) continue;
+        throw fail('bat-entry-offset');
+      }
+      if (mib > MAX_OFFSET_MIB) throw fail('bat-entry-offset');
+      const length = isBitmap ? BITMAP_BLOCK_BYTES : this.#metadata.blockSizeBytes;
+      if (mib * MIB + this.#neededBytes(index, isBitmap) > this.#fileSize) throw fail('bat-entry-beyond-end');
+      if (!this.#occupancy.take(mib * MIB, length)) throw fail('bat-entry-overlap');
+    }
+  }
+
+  #isValidState(state: number, isBitmap: boolean): boolean {
+    const { hasParent } = this.#metadata;
+    if (isBitmap) return state === BITMAP.notPresent || (state === BITMAP.present && hasParent);
+    if (state === PAYLOAD.partial) return hasParent;
+    return state !== 4 && state !== 5;
+  }
+
+  /** The bytes of a block that the file must hold: the disk's last block may be cut off where the disk ends. */
+  #neededBytes(index: number, isBitmap: boolean): number {
+    if (isBitmap) return BITMAP_BLOCK_BYTES;
+    const { chunkRatio } = this.geometry;
+    const block = index - Math.floor(index / (chunkRatio + 1));
+    const { blockSizeBytes, virtualSizeBytes } = this.#metadata;
+    return Math.min(blockSizeBytes, virtualSizeBytes - block * blockSizeBytes);
+  }
+}
+
+function wordIn(page: MetadataPage, index: number, word: 0 | 1): number {
+  return page.words[(index % ENTRIES_PER_PAGE) * 2 + word] as number; // the remainder is in range
+}
+
+/** The state of an entry in its page. */
+export function stateIn(page: MetadataPage, index: number): number {
+  return wordIn(page, index, 0) & 7;
+}
+
+/** The file offset of an entry in its page; checked entries fit a number. */
+export function offsetIn(page: MetadataPage, index: number): number {
+  return ((wordIn(page, index, 0) >>> 20) + wordIn(page, index, 1) * 4096) * MIB;
+}
+
+/** Changes an entry in its page; the log does the rest. */
+export function setEntryIn(page: MetadataPage, index: number, state: number, fileOffset: number): void {
+  const at = (index % ENTRIES_PER_PAGE) * 2;
+  const mib = fileOffset / MIB;
+  page.words[at] = ((mib % 4096) * 2 ** 20 + state) >>> 0;
+  page.words[at + 1] = Math.floor(mib / 4096);
+}

@@ -1,0 +1,19 @@
+/**
+ * formats/vhdx: the VHDX format on a ByteStore: make, open, read, write, replay. No files, no locks, no paths: those
+ * are disk's.
+ *
+ *     VhdxImage -> BlockTable, sector-bitmap -> MetadataCache -> ByteStore
+ *         |                                         ^
+ *         +-> SpaceAllocator      Journal: LogWriter, HeaderPair
+ *     open: header -> log-reader (replay: into the file, or ReplayOverlay) -> regions -> metadata -> BlockTable
+ *
+ * Must not import disk or anything above; store only.
+ */
+export type { VhdxCorruption } from './corruption.ts';
+export { createVhdx, MIN_VIRTUAL_SIZE, type NewVhdx, type VhdxType, validateNewVhdx } from './create.ts';
+export type { MetadataItem, VhdxHeader } from './format.ts';
+export { hasVhdxSignature } from './header.ts';
+export { inheritableItems, readVhdxSummary, replaceLocator, type VhdxSummary } from './inspect.ts';
+export { type LocatorPaths, locatorPairs, type ParentLocator, withLinkages } from './locator.ts';
+export type { VhdxMetadata } from './metadata.ts';
+export { type OpenVhdxOptions, type ParentDisk, type Segment, VhdxImage } from './vhdx-image.ts';
