@@ -31,7 +31,7 @@ export interface ExportClient {
 /** Bounds the work of looking ahead for zeros. */
 const RESOLVED_AT_ONCE_BYTES = 1024 * 1024;
 
-/** No read from memory of the lengths that are asked for takes as long. */
+/** A read that took longer had to wait for storage that is slow. */
 const SLOW_READ_MS = 0.3;
 const ASSUMED_COLD_READS = 32;
 
@@ -64,6 +64,7 @@ export class Export implements ExportInfo {
   };
   readonly clients = new Set<ExportClient>();
   #readsNowait = true;
+  #knowsNowait = false;
   /** Reads that go to the pool without a try, because the last one had to wait for storage. */
   #assumedCold = 0;
   #isGated = false;
@@ -101,8 +102,9 @@ export class Export implements ExportInfo {
     for (const range of ranges) {
       if (range.fd === undefined) target.fill(0, at, at + range.length);
       else if (preadNowait(range.fd, target, at, range.length, range.fileOffset) !== range.length) {
-        // Either it is cold or the file system cannot tell, which is asked only here.
-        if (canReadNowait(range.fd)) return 'cold';
+        // Either it is cold or the file system cannot tell, which is asked only once.
+        this.#knowsNowait ||= canReadNowait(range.fd);
+        if (this.#knowsNowait) return 'cold';
         this.#readsNowait = false;
         return this.#readTimed(offset, target, start, length);
       }
@@ -117,10 +119,29 @@ export class Export implements ExportInfo {
       this.#assumedCold--;
       return 'cold';
     }
+    this.#readAndTime(offset, target, start, length);
+    return 'memory';
+  }
+
+  /**
+   * Reads from storage on this thread, when nothing else waits for it and storage is quick: then the way through the
+   * pool takes longer than the read.
+   * @returns false when the pool is the better way; the target's contents are then undefined
+   */
+  tryReadWaiting(offset: number, target: Uint8Array, start: number, length: number): boolean {
+    if (this.#assumedCold > 0) {
+      this.#assumedCold--;
+      return false;
+    }
+    this.stats.coldReads++;
+    this.#readAndTime(offset, target, start, length);
+    return true;
+  }
+
+  #readAndTime(offset: number, target: Uint8Array, start: number, length: number): void {
     const startedAt = performance.now();
     this.device.read(offset, target, start, length);
     if (performance.now() - startedAt > SLOW_READ_MS) this.#assumedCold = ASSUMED_COLD_READS;
-    return 'memory';
   }
 
   /**

@@ -29,6 +29,8 @@ const MAX_PENDING_OUTPUT_BYTES = 2 * 1024 * 1024;
 /** Replies that wait for storage; above either no further request is taken. */
 const MAX_WAITING_REQUESTS = 256;
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
+/** After so many requests without company, a peer is taken for one that waits for every reply. */
+const LONELY_REQUESTS = 16;
 /** Data read from storage is copied behind other replies up to this size; larger data is sent from where it lies. */
 const MAX_COPIED_BYTES = 64 * 1024;
 /** Payload that ends inside of such a unit waits for the unit's rest, so that the device sees whole sectors. */
@@ -81,6 +83,8 @@ export class Transmission {
   readonly #unit = Buffer.allocUnsafeSlow(WRITE_UNIT_BYTES);
   #unitUsed = 0;
 
+  /** Requests in a row that came while no other was in progress. */
+  #lonelyRequests = 0;
   #waitingRequests = 0;
   #waitingBytes = 0;
   #isRunning = false;
@@ -160,6 +164,8 @@ export class Transmission {
         continue;
       }
       if (this.#headerUsed === 0 && end - at >= REQUEST_HEADER_SIZE) {
+        const isLonely = end - at === REQUEST_HEADER_SIZE && this.#waitingRequests === 0;
+        this.#lonelyRequests = isLonely ? this.#lonelyRequests + 1 : 0;
         this.#request(input, at);
         at += REQUEST_HEADER_SIZE;
         continue;
@@ -272,6 +278,9 @@ export class Transmission {
     let found: 'memory' | 'zero' | 'cold';
     try {
       found = this.#export.tryRead(offset, buffer, at + prefix, length);
+      if (found === 'cold' && this.#lonelyRequests >= LONELY_REQUESTS) {
+        if (this.#export.tryReadWaiting(offset, buffer, at + prefix, length)) found = 'memory';
+      }
     } catch (error) {
       if (of) of.error = errnoOf(error);
       else this.#answer(Command.read, cookieHigh, cookieLow, errnoOf(error));
