@@ -9,6 +9,7 @@
 export { syncFolder, type WriteFileAtomicOptions, writeFileAtomic } from './atomic-file.ts';
 export { type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';
+export { hasFfi } from './ffi.ts';
 export {
   type AcquireLockOptions,
   acquireLock,
@@ -17,7 +18,6 @@ export {
   lockFile,
   unlockFile,
 } from './file-lock.ts';
-export { hasFfi } from './ffi.ts';
 export { findProgram, missingProgram, requireProgram } from './find-program.ts';
 export { type CpuInfo, computerName, type MemoryInfo, readCpu, readMemory } from './machine.ts';
 export { packageOf } from './packages.ts';
