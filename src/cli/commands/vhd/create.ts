@@ -1,0 +1,85 @@
+import type { CreateVhdOptions } from '../../../disk/index.ts';
+import { HvError } from '../../../errors/index.ts';
+import { argument, defineCommand, option, optionList } from '../../definition.ts';
+import { showBytes } from '../../output/units.ts';
+import { choiceOf } from '../../values/choice.ts';
+import { parsePath } from '../../values/path.ts';
+import { parseSize } from '../../values/size.ts';
+
+export const command = defineCommand({
+  name: 'vhd create',
+  summary: 'Make a virtual hard disk file',
+  description:
+    "dynamic grows as it is written; fixed takes its whole size at once; differencing holds only what differs from its parent. The format follows the name's ending.",
+  arguments: { file: argument('The file to make', parsePath) },
+  options: {
+    size: option('-s, --size <size>', "Size of the disk, as in 64G (differencing: default its parent's)", parseSize),
+    type: option(
+      '-t, --type <type>',
+      'dynamic, fixed or differencing (default dynamic)',
+      choiceOf('type', ['dynamic', 'fixed', 'differencing']),
+    ),
+    parent: option('-p, --parent <file>', 'Parent of a differencing disk', parsePath),
+    blockSize: option('--block-size <size>', 'Unit of growth, 1M to 256M', parseSize),
+    format: option('--format <format>', 'vhdx or raw (default: as the name ends)', choiceOf('format', ['vhdx', 'raw'])),
+    allowParent: optionList(
+      '--allow-parent <path>',
+      'File or folder where parents of the parent may lie, beside their own folders (repeatable)',
+      parsePath,
+    ),
+  },
+  examples: [
+    'vhd create disk.vhdx --size 64G',
+    'vhd create disk.vhdx --size 64G --type fixed',
+    'vhd create child.vhdx --type differencing --parent disk.vhdx',
+  ],
+  changes: true,
+  async run({ args, options, global, output, long, wouldDo }) {
+    const wanted = optionsOf(options);
+    const { createVhd } = await import('../../../disk/index.ts');
+    const info = await createVhd(args.file, {
+      ...wanted,
+      ...long('Creating'),
+      ...(global.dryRun ? { dryRun: true } : {}),
+    });
+    if (global.dryRun) {
+      return wouldDo(`make the ${info.type} disk ${args.file} of ${showBytes(info.virtualSizeBytes)}`, { disk: info });
+    }
+    output.done(info, `Made ${args.file}: ${info.type} ${info.format}, ${showBytes(info.virtualSizeBytes)}.`);
+    return undefined;
+  },
+});
+
+interface Given {
+  readonly size: number | undefined;
+  readonly type: 'dynamic' | 'fixed' | 'differencing' | undefined;
+  readonly parent: string | undefined;
+  readonly blockSize: number | undefined;
+  readonly format: 'vhdx' | 'raw' | undefined;
+  readonly allowParent: readonly string[];
+}
+
+/** What belongs together; the limits of the format are the disk room's to check. @throws HvError `invalid-argument` */
+function optionsOf(given: Given): CreateVhdOptions {
+  const shared = {
+    ...(given.blockSize === undefined ? {} : { blockSizeBytes: given.blockSize }),
+    ...(given.format === undefined ? {} : { format: given.format }),
+  };
+  if (given.type === 'differencing') {
+    if (given.parent === undefined) throw refusal('a differencing disk needs a parent', 'Name it with --parent.');
+    return {
+      type: 'differencing',
+      parentPath: given.parent,
+      allowParents: given.allowParent,
+      ...(given.size === undefined ? {} : { sizeBytes: given.size }),
+      ...shared,
+    };
+  }
+  if (given.parent !== undefined) throw refusal('only a differencing disk has a parent', 'Add --type differencing.');
+  if (given.size === undefined) throw refusal('the disk needs a size', 'Add --size, as in --size 64G.');
+  return { type: given.type ?? 'dynamic', sizeBytes: given.size, ...shared };
+}
+
+function refusal(message: string, hint: string): HvError {
+  return new HvError('invalid-argument', message, { hint });
+}

@@ -1,0 +1,22 @@
+import { defineCommand, option } from '../../definition.ts';
+import { parseDuration } from '../../values/duration.ts';
+import { moveVm, VM_ARGUMENT } from '../../vm-move.ts';
+
+export const command = defineCommand({
+  name: 'vm stop',
+  summary: 'Ask the guest to shut down and wait until it has',
+  description:
+    'When the guest has not shut down in time the machine runs on and the status is 1; force-stop switches it off.',
+  arguments: { vm: VM_ARGUMENT },
+  options: {
+    timeout: option('--timeout <duration>', 'How long to wait, as in 30s or 2m (default 60s)', parseDuration),
+  },
+  examples: ['vm stop web1', 'vm stop web1 --timeout 2m || hv vm force-stop web1'],
+  changes: true,
+  run: (context) =>
+    moveVm(context, context.args.vm, {
+      action: 'stop',
+      verb: 'shut down',
+      act: (vm) => vm.stop({ ...context.long(`Stopping ${vm.name}`), timeoutMs: context.options.timeout ?? 60_000 }),
+    }),
+});

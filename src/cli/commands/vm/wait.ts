@@ -1,0 +1,44 @@
+import { defineCommand, option } from '../../definition.ts';
+import { EXIT } from '../../exit-status.ts';
+import { choiceOf } from '../../values/choice.ts';
+import { parseDuration } from '../../values/duration.ts';
+import { VM_ARGUMENT } from '../../vm-move.ts';
+
+const MEANINGS = {
+  ready: 'the guest agent answers',
+  ip: 'the guest has an IP address',
+  off: 'the machine is off',
+} as const;
+
+export const command = defineCommand({
+  name: 'vm wait',
+  summary: 'Wait until a machine is ready, has an IP address or is off',
+  description: 'Ends with status 10 when the time is up, or when it cannot come true any more.',
+  arguments: { vm: VM_ARGUMENT },
+  options: {
+    for: option(
+      '--for <ready|ip|off>',
+      'ready: the guest agent answers; ip; off (default ready)',
+      choiceOf('condition', ['ready', 'ip', 'off']),
+    ),
+    timeout: option('--timeout <duration>', 'How long at most, as in 30s or 2m (default 120s)', parseDuration),
+  },
+  examples: ['vm wait web1 --for ip', 'vm wait web1 --for off --timeout 5m'],
+  changes: false,
+  async run({ args, options, open, output, long }) {
+    const vm = await (await open()).getVm(args.vm);
+    const condition = options.for ?? 'ready';
+    const holds = await vm.waitFor(condition, {
+      ...long(`Waiting for ${vm.name}`),
+      timeoutMs: options.timeout ?? 120_000,
+    });
+    const { state } = await vm.info();
+    const ipAddresses = holds && condition === 'ip' ? await vm.ipAddresses() : undefined;
+    const answer = holds ? MEANINGS[condition] : `not so: ${MEANINGS[condition]} (it is ${state})`;
+    output.done(
+      { id: vm.id, name: vm.name, state, condition, holds, ...(ipAddresses === undefined ? {} : { ipAddresses }) },
+      `${vm.name}: ${ipAddresses === undefined ? answer : ipAddresses.join(' ')}`,
+    );
+    return holds ? EXIT.done : EXIT.answerNo;
+  },
+});

@@ -1,0 +1,13 @@
+/**
+ * The rooms below the facade that the command line reaches directly, each for one thing that no facade object offers:
+ * the table of legal moves (to answer --dry-run), the builder of templates, and the NBD service. Loaded only when used.
+ */
+export { judgeMove, type VmAction, validName } from '../model/index.ts';
+
+export async function loadTemplateBuilder(): Promise<typeof import('../provision/index.ts')> {
+  return import('../provision/index.ts');
+}
+
+export async function loadDiskServer(): Promise<typeof import('../protocols/nbd/index.ts')> {
+  return import('../protocols/nbd/index.ts');
+}

@@ -1,0 +1,79 @@
+import type { HyperVFacade } from '../facade/index.ts';
+import type { CommandContext, Streams } from './definition.ts';
+import { EXIT, type ExitStatus, exitStatusOf } from './exit-status.ts';
+import { asHvError, showError } from './output/errors.ts';
+import { Output } from './output/output.ts';
+import { type ProgressBar, progressBar } from './output/progress-bar.ts';
+import { type Parsed, parseCommandLine } from './parser.ts';
+
+/** Where a command line runs: the process, or a test's own streams and host. */
+export interface Environment extends Streams {
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+  openHyperV(options: { readonly home?: string }): Promise<HyperVFacade>;
+  version(): string;
+}
+
+/** Runs one command line to its exit status; everything that goes wrong is told on standard error. */
+export async function runCommandLine(words: readonly string[], environment: Environment): Promise<ExitStatus> {
+  // An error may come before the options are read; what is asked for must hold for it, too.
+  const beforeValues = words.slice(0, words.includes('--') ? words.indexOf('--') : words.length);
+  const json = beforeValues.includes('--json');
+  try {
+    const parsed = await parseCommandLine(words);
+    switch (parsed.kind) {
+      case 'help':
+        (parsed.wrongUsage ? environment.stderr : environment.stdout).write(parsed.text);
+        return parsed.wrongUsage ? EXIT.usage : EXIT.done;
+      case 'version':
+        environment.stdout.write(`${environment.version()}\n`);
+        return EXIT.done;
+      case 'run':
+        return await runCommand(parsed, environment);
+      default:
+        return parsed satisfies never;
+    }
+  } catch (error) {
+    const failure = asHvError(error);
+    environment.stderr.write(showError(failure, { json, debug: Boolean(environment.env.HV_DEBUG) }));
+    return exitStatusOf(failure.code);
+  }
+}
+
+async function runCommand(parsed: Parsed & { readonly kind: 'run' }, environment: Environment): Promise<ExitStatus> {
+  const { stdin, stdout, stderr, env, signal } = environment;
+  const { definition, global, args, options } = parsed;
+  const output = new Output({ stdout, stderr, env, json: global.json, quiet: global.quiet });
+  let hyperV: Promise<HyperVFacade> | undefined;
+  const bars: ProgressBar[] = [];
+
+  const context: CommandContext = {
+    args,
+    options,
+    global,
+    output,
+    streams: { stdin, stdout, stderr },
+    signal,
+    open() {
+      hyperV ??= environment.openHyperV(global.home === undefined ? {} : { home: global.home });
+      return hyperV;
+    },
+    long(label) {
+      if (global.quiet || stderr.isTTY !== true) return { signal };
+      const bar = progressBar(label, stderr);
+      bars.push(bar);
+      return { signal, onProgress: bar.onProgress };
+    },
+    wouldDo(text, facts = {}) {
+      output.done({ dryRun: true, command: definition.name, would: text, ...facts }, `Would ${text}.`);
+      return undefined;
+    },
+  };
+  try {
+    return (await definition.run(context)) ?? EXIT.done;
+  } finally {
+    for (const bar of bars) bar.stop();
+    const opened = await hyperV?.catch(() => undefined);
+    await opened?.close();
+  }
+}
