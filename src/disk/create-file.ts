@@ -9,7 +9,7 @@ import {
   renameSync,
   unlinkSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { randomGuid } from '../binary/index.ts';
 import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
 import { createVhdx, type NewVhdx, validateNewVhdx } from '../formats/vhdx/index.ts';
@@ -33,7 +33,8 @@ export function createFile(path: string, fill: (store: FileStore) => void): Open
   let temporary: string;
   let fd: number;
   try {
-    folder = realpathSync(dirname(path));
+    // A relative path stays one: a process may own its working folder without the right to walk there from the root.
+    folder = isAbsolute(path) ? realpathSync(dirname(path)) : dirname(path);
     temporary = join(folder, `.${randomGuid()}.hv-new`);
     fd = openSync(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o640);
   } catch (error) {

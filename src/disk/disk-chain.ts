@@ -1,5 +1,5 @@
 import { realpathSync, unlinkSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { ZERO_GUID } from '../binary/index.ts';
 import { fromSystemError, HvError, invariant, isSystemError } from '../errors/index.ts';
 import { inheritableItems, locatorPairs, type Segment, VhdxImage } from '../formats/vhdx/index.ts';
@@ -113,7 +113,7 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
     if (this.#child)
       throw new HvError('invalid-state', `a child of ${leaf.path} is prepared already: ${this.#child.path}`);
     const linkage = leaf.image.settleDataGuid();
-    const path = join(realFolder(childPath), basename(childPath));
+    const path = isAbsolute(childPath) ? join(realFolder(childPath), basename(childPath)) : childPath;
     const { metadata } = leaf.image;
     const file = createImageFile(path, {
       type: 'differencing',
@@ -121,7 +121,7 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
       logicalSectorSizeBytes: metadata.logicalSectorSizeBytes,
       physicalSectorSizeBytes: metadata.physicalSectorSizeBytes,
       virtualDiskId: metadata.virtualDiskId,
-      locator: locatorPairs(linkage, ZERO_GUID, locatorPaths(path, leaf.path)),
+      locator: locatorPairs(linkage, ZERO_GUID, locatorPaths(resolve(path), leaf.path)),
       inheritedItems: inheritableItems(leaf.image),
     });
     try {
