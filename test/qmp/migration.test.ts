@@ -6,6 +6,7 @@ import {
   queryStatus,
   receiveMigration,
   restoreFromFile,
+  returnToPaused,
   saveToFile,
   sendMigration,
   stop,
@@ -44,6 +45,44 @@ describe.skipIf(qemuMissing)(
       // The source may go on too: nothing of it was destroyed.
       await cont(sourceClient);
       await expect(queryStatus(sourceClient)).resolves.toMatchObject({ state: 'running' });
+    });
+
+    it('saves a paused guest again and again, and it stays paused', async () => {
+      await using qemu = await QemuProcess.start(MACHINE);
+      await using client = await qemu.connect();
+      await cont(client);
+      await stop(client);
+      for (const name of ['first', 'second']) {
+        await saveToFile(client, qemu.path('mig'), qemu.path(name));
+        await waitPostmigrate(client);
+        await expect(saveToFile(client, qemu.path('mig'), qemu.path('no'))).rejects.toMatchObject({
+          code: 'process-failed',
+        });
+        const resumed = client.waitForEvent('RESUME');
+        const stopped = client.waitForEvent('STOP');
+        await returnToPaused(client);
+        await expect(queryStatus(client)).resolves.toMatchObject({ state: 'paused' });
+        const ranMs = ((await stopped).timestampMs ?? 0) - ((await resumed).timestampMs ?? 0);
+        expect(ranMs).toBeLessThan(100);
+      }
+      expect((await readdir(qemu.folder)).sort()).toEqual(['first', 'm', 'second']);
+    });
+
+    it('writes the memory of a guest that runs on, or says that this kernel cannot', async () => {
+      await using qemu = await QemuProcess.start(MACHINE);
+      await using client = await qemu.connect();
+      await cont(client);
+      const saving = saveToFile(client, qemu.path('mig'), qemu.path('state'), { isBackgroundSnapshot: true });
+      try {
+        expect((await saving).status.state).toBe('completed');
+        expect((await stat(qemu.path('state'))).size).toBeGreaterThan(100_000);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'unsupported' });
+      }
+      await expect(queryStatus(client)).resolves.toMatchObject({ state: 'running' });
+      // The capability does not stay on for a plain save.
+      await saveToFile(client, qemu.path('mig'), qemu.path('plain'));
+      await expect(waitPostmigrate(client)).resolves.toMatchObject({ state: 'postmigrate' });
     });
 
     it('cancels at an abort, leaves no file and lets the guest go on', async () => {

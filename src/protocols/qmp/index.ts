@@ -26,6 +26,7 @@ export {
   migrateIncoming,
   migrateToUnixSocket,
   queryMigrate,
+  returnToPaused,
   waitIncoming,
   waitPostmigrate,
 } from './migration.ts';

@@ -3,7 +3,7 @@ import { sleep, throttleProgress } from '../../async/index.ts';
 import { HvError, isHvError } from '../../errors/index.ts';
 import { printableGuestText } from '../printable-text.ts';
 import { checkSocketPath } from '../unix-socket.ts';
-import { asCount, asObject, asString, type QemuStatus, queryStatus } from './ops.ts';
+import { asCount, asObject, asString, cont, type QemuStatus, queryStatus, stop } from './ops.ts';
 import type { QmpCallOptions, QmpClient } from './qmp-client.ts';
 import { isJsonObject } from './wire.ts';
 
@@ -132,6 +132,15 @@ export async function waitPostmigrate(
   options: { readonly timeoutMs?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<QemuStatus> {
   return await waitStatus(client, (status) => status.state === 'postmigrate', 'ending the migration', options);
+}
+
+/**
+ * Makes a guest that was saved while paused an ordinarily paused one again: QEMU refuses to migrate out of `postmigrate`
+ * a second time, and only running leads out of it. Both commands leave together, so the guest runs for the time between
+ * two commands of one monitor (well under a millisecond).
+ */
+export async function returnToPaused(client: QmpClient, options?: QmpCallOptions): Promise<void> {
+  await Promise.all([cont(client, options), stop(client, options)]);
 }
 
 async function setCapabilities(
