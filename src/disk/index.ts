@@ -11,6 +11,7 @@ export { DiskChain, type LayerInfo } from './disk-chain.ts';
 export { RawDisk } from './raw-disk.ts';
 export {
   type CreateVhdOptions,
+  checkNewVhd,
   createVhd,
   type DiskFormat,
   formatOf,

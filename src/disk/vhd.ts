@@ -3,7 +3,14 @@ import { basename, dirname, extname, join } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { ZERO_GUID } from '../binary/index.ts';
 import { fromSystemError, HvError, isHvError } from '../errors/index.ts';
-import { inheritableItems, locatorPairs, readVhdxSummary, type VhdxType } from '../formats/vhdx/index.ts';
+import {
+  inheritableItems,
+  locatorPairs,
+  type NewVhdx,
+  readVhdxSummary,
+  type VhdxType,
+  validateNewVhdx,
+} from '../formats/vhdx/index.ts';
 import { createFile, createImageFile } from './create-file.ts';
 import { DiskChain } from './disk-chain.ts';
 import { closeQuietly, openVhdxChain } from './open-chain.ts';
@@ -98,15 +105,28 @@ export async function createVhd(path: string, options: CreateVhdOptions): Promis
   return vhdInfo(path, { ...(options.format === undefined ? {} : { format: options.format }) });
 }
 
+/**
+ * Says what `createVhd` would refuse about a plain disk's path, type and sizes, without making anything.
+ * @throws HvError `invalid-argument`, `unsupported`
+ */
+export function checkNewVhd(path: string, options: CreateVhdOptions): void {
+  const type = options.type ?? 'dynamic';
+  if (formatOf(path, options.format) === 'vhdx' && type !== 'differencing') validateNewVhdx(plainSpec(type, options));
+}
+
 function createPlain(path: string, type: 'dynamic' | 'fixed', options: CreateVhdOptions): void {
-  const { store } = createImageFile(path, {
+  const { store } = createImageFile(path, plainSpec(type, options));
+  store.close();
+}
+
+function plainSpec(type: 'dynamic' | 'fixed', options: CreateVhdOptions): NewVhdx {
+  return {
     type,
     virtualSizeBytes: mustHaveSize(options.sizeBytes),
     blockSizeBytes: options.blockSizeBytes,
     logicalSectorSizeBytes: options.logicalSectorSizeBytes,
     physicalSectorSizeBytes: options.physicalSectorSizeBytes,
-  });
-  store.close();
+  };
 }
 
 function createRaw(path: string, type: 'dynamic' | 'fixed', sizeBytes: number | undefined): void {
