@@ -118,7 +118,7 @@ export function parseGpt(read: (offset: number, length: number) => Uint8Array, s
   if (headerSize < GPT_HEADER_SIZE || headerSize > sectorSizeBytes) {
     throw corrupt('gpt-header-size', 'the partition table gives an impossible size of its header', headerSize);
   }
-  const covered = bytes.slice(0, headerSize);
+  const covered = new Uint8Array(bytes.subarray(0, headerSize));
   covered.fill(0, GPT_HEADER.headerCrc, GPT_HEADER.headerCrc + 4);
   if (crc32(covered) !== view.getUint32(GPT_HEADER.headerCrc, true)) {
     throw corrupt('gpt-header-checksum', "the partition table's header is damaged");

@@ -34,12 +34,12 @@ export interface GrubParts {
 export function embedGrub(bootImage: Uint8Array, coreImage: Uint8Array, coreSector: number): GrubParts {
   if (bootImage.length !== MBR_SIZE) throw unexpected('boot.img', 'grub-boot-size');
   if (coreImage.length < 2 * MBR_SIZE) throw unexpected('core.img', 'grub-core-size');
-  const bootCode = bootImage.slice(0, BOOT_IMAGE.codeSize);
+  const bootCode = new Uint8Array(bootImage.subarray(0, BOOT_IMAGE.codeSize));
   const boot = new DataView(bootCode.buffer);
   boot.setBigUint64(BOOT_IMAGE.kernelSector, BigInt(coreSector), true);
   bootCode.fill(NOP, BOOT_IMAGE.driveCheck, BOOT_IMAGE.driveCheck + 2);
 
-  const core = coreImage.slice();
+  const core = new Uint8Array(coreImage);
   const view = new DataView(core.buffer);
   const sectors = Math.ceil(core.length / MBR_SIZE) - 1;
   if (view.getUint16(CORE_IMAGE.blockListOffset + 8, true) !== sectors)
