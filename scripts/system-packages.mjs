@@ -59,8 +59,7 @@ const OPTIONS = ['-q', '-o', 'Dpkg::Use-Pty=0', '-o', 'DPkg::Lock::Timeout=300']
  * @param {(line: string) => void} say
  * @throws {Error} with a message for a person: what to run, or what apt said
  */
-export async function installPackages(names, say) {
-  const asRoot = process.getuid?.() === 0;
+export async function installPackages(names, say, { asRoot = process.getuid?.() === 0 } = {}) {
   const apt = findExecutable('apt-get');
   if (apt === undefined) {
     throw new Error(`This system has no apt-get. Install by its own means what these Debian packages bring, then try
