@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type LongOptions, Undo } from '../../async/index.ts';
-import { createVhd, openVhd } from '../../disk/index.ts';
+import { checkNewVhd, createVhd, openVhd } from '../../disk/index.ts';
 import { fromSystemError, HvError } from '../../errors/index.ts';
 import { type CreateVmOptions, DEFAULT_SWITCH, nameKey, validCreateOptions } from '../../model/index.ts';
 import { ensureFolder, ensureFolders, SCHEMA_VERSION, shortId, type VmDefinition, vmPaths } from '../../state/index.ts';
@@ -53,7 +53,7 @@ async function planDisk(
         hint: 'Attach it without a size for a new disk, or choose another path.',
       });
     }
-    await createVhd(path, { type: 'dynamic', sizeBytes: options.newDiskSizeBytes, dryRun: true });
+    checkNewVhd(path, { type: 'dynamic', sizeBytes: options.newDiskSizeBytes });
     return { path, isNew: true, parents: [] };
   }
   if (options.diskPath === undefined) return null;

@@ -18,8 +18,8 @@ export class QemuDiskService implements DiskService {
     return createVhd(resolve(path), options);
   }
 
-  async info(path: string, options: { readonly allowParents?: readonly string[] } = {}): Promise<VhdInfo> {
-    return vhdInfo(resolve(path), options);
+  async info(path: string): Promise<VhdInfo> {
+    return vhdInfo(resolve(path));
   }
 
   async users(

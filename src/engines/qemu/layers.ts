@@ -36,12 +36,11 @@ export function knownParents(definition: VmDefinition): string[] {
 export async function readForest(definition: VmDefinition): Promise<LayerForest> {
   const parentOf = new Map<string, string>();
   const files = new Set<string>();
-  const allowParents = knownParents(definition);
   for (let path of namedLayers(definition)) {
     for (;;) {
       files.add(path);
       if (!isOwnLayer(definition, path) || parentOf.has(path)) break;
-      const { parentPath } = await vhdInfo(path, { allowParents });
+      const { parentPath } = await vhdInfo(path);
       if (parentPath === null) break;
       parentOf.set(path, parentPath);
       path = parentPath;
