@@ -8,6 +8,7 @@
  */
 export type { BlockDevice, Extent, FileRange } from './block-device.ts';
 export { DiskChain, type LayerInfo } from './disk-chain.ts';
+export { type MergeOptions, mergeIntoParent, setParent } from './merge.ts';
 export { RawDisk } from './raw-disk.ts';
 export {
   type CreateVhdOptions,
@@ -20,5 +21,6 @@ export {
   openChain,
   openVhd,
   type VhdInfo,
+  type VhdInfoOptions,
   vhdInfo,
 } from './vhd.ts';

@@ -1,12 +1,14 @@
-import { realpathSync, unlinkSync } from 'node:fs';
-import { basename, dirname, extname, join } from 'node:path';
+import { lstatSync, realpathSync, unlinkSync } from 'node:fs';
+import { basename, dirname, extname, join, sep } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { ZERO_GUID } from '../binary/index.ts';
-import { fromSystemError, HvError, isHvError } from '../errors/index.ts';
+import { fromSystemError, HvError, invariant, isHvError } from '../errors/index.ts';
 import {
+  defaultBlockSize,
   inheritableItems,
   locatorPairs,
   type NewVhdx,
+  type ParentLocator,
   readVhdxSummary,
   type VhdxType,
   validateNewVhdx,
@@ -15,12 +17,14 @@ import { createFile, createImageFile } from './create-file.ts';
 import { DiskChain } from './disk-chain.ts';
 import { closeQuietly, openVhdxChain } from './open-chain.ts';
 import { openImageFile } from './open-file.ts';
-import { locatorPaths, parentCandidates } from './parent-paths.ts';
+import { locatorPaths, mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
 import { RawDisk } from './raw-disk.ts';
 
-export type DiskFormat = 'vhdx' | 'raw';
+/** VHD is known by name, so that it can be refused by name. */
+export type DiskFormat = 'vhdx' | 'vhd' | 'raw';
+type SupportedFormat = Exclude<DiskFormat, 'vhd'>;
 
-const FORMAT_BY_ENDING: Readonly<Record<string, DiskFormat | 'vhd'>> = {
+const FORMAT_BY_ENDING: Readonly<Record<string, DiskFormat>> = {
   '.vhdx': 'vhdx',
   '.avhdx': 'vhdx',
   '.raw': 'raw',
@@ -42,31 +46,27 @@ export interface OpenVhdOptions {
 export type OpenDisk = DiskChain | RawDisk;
 
 /**
- * Opens a virtual disk for reading and writing, with all its parents.
+ * Opens a virtual disk, with all its parents, for reading and writing unless told otherwise.
  * @throws HvError `not-found`, `permission-denied`, `in-use`, `corrupt`, `parent-changed`, `unsupported`, `invalid-argument`, `io`, `aborted`
  */
 export async function openVhd(path: string, options: OpenVhdOptions = {}): Promise<OpenDisk> {
   throwIfAborted(options.signal, 'opening the disk');
-  const readOnly = options.readOnly ?? false;
   if (formatOf(path, options.format) === 'raw') {
-    return new RawDisk(openImageFile(path, { access: readOnly ? 'read' : 'write' }).store);
+    const access = options.readOnly ? 'read' : 'write';
+    return new RawDisk(openImageFile(path, { access }).store);
   }
   return openChain(path, options);
 }
 
-/** openVhd for what must be a VHDX chain: what has layers and children. */
+/** openVhd for what must be VHDX: what has layers and can have children. @throws HvError as openVhd */
 export function openChain(path: string, options: OpenVhdOptions = {}): DiskChain {
   if (formatOf(path, options.format) !== 'vhdx') {
     throw new HvError('unsupported', `${path} is not a VHDX file, which alone can have parents and children`, {
       detail: { path },
     });
   }
-  const layers = openVhdxChain(path, {
-    readOnly: options.readOnly ?? false,
-    allowParents: options.allowParents ?? [],
-    signal: options.signal,
-  });
-  return new DiskChain(layers);
+  const { readOnly = false, allowParents = [], signal } = options;
+  return new DiskChain(openVhdxChain(path, { readOnly, allowParents, signal }));
 }
 
 export interface CreateVhdOptions extends LongOptions {
@@ -84,6 +84,8 @@ export interface CreateVhdOptions extends LongOptions {
   readonly format?: DiskFormat | undefined;
   /** Where parents of the parent may lie, beside their children's own folders. */
   readonly allowParents?: readonly string[] | undefined;
+  /** Check everything that can be checked, make nothing, and answer what would be made. */
+  readonly dryRun?: boolean | undefined;
 }
 
 /**
@@ -94,75 +96,76 @@ export async function createVhd(path: string, options: CreateVhdOptions): Promis
   throwIfAborted(options.signal, 'creating the disk');
   const format = formatOf(path, options.format);
   const type = options.type ?? (options.parentPath === undefined ? 'dynamic' : 'differencing');
-  if (type === 'differencing') createDifferencing(path, format, options);
-  else if (options.parentPath !== undefined) {
+  if (type !== 'differencing' && options.parentPath !== undefined) {
     throw new HvError('invalid-argument', `a ${type} disk has no parent`, { detail: { path } });
-  } else if (format === 'raw') createRaw(path, type, options.sizeBytes);
-  else createPlain(path, type, options);
-  if (options.signal?.aborted) unlinkSync(path);
+  }
+  const target = resolveNew(path);
+  const plan = type === 'differencing' ? planChild(target, format, options) : planDisk(type, format, options);
+  mustBeFree(target);
+  if (options.dryRun === true) return plannedInfo(target, format, type, plan);
+  const { store } =
+    format === 'vhdx'
+      ? createImageFile(target, plan)
+      : createFile(target, (file) => {
+          file.setSize(plan.virtualSizeBytes);
+          if (type === 'fixed') file.allocate(0, plan.virtualSizeBytes);
+        });
+  store.close();
+  if (options.signal?.aborted) unlinkSync(target);
   throwIfAborted(options.signal, 'creating the disk');
   options.onProgress?.({ phase: 'create', done: 1, total: 1 });
-  return vhdInfo(path, { ...(options.format === undefined ? {} : { format: options.format }) });
+  return vhdInfo(target, { format });
 }
 
-/**
- * Says what `createVhd` would refuse about a plain disk's path, type and sizes, without making anything.
- * @throws HvError `invalid-argument`, `unsupported`
- */
-export function checkNewVhd(path: string, options: CreateVhdOptions): void {
-  const type = options.type ?? 'dynamic';
-  if (formatOf(path, options.format) === 'vhdx' && type !== 'differencing') validateNewVhdx(plainSpec(type, options));
-}
-
-function createPlain(path: string, type: 'dynamic' | 'fixed', options: CreateVhdOptions): void {
-  const { store } = createImageFile(path, plainSpec(type, options));
-  store.close();
-}
-
-function plainSpec(type: 'dynamic' | 'fixed', options: CreateVhdOptions): NewVhdx {
-  return {
+function planDisk(type: 'dynamic' | 'fixed', format: SupportedFormat, options: CreateVhdOptions): NewVhdx {
+  const { sizeBytes } = options;
+  if (sizeBytes === undefined) throw new HvError('invalid-argument', 'a new disk needs a size');
+  const plan: NewVhdx = {
     type,
-    virtualSizeBytes: mustHaveSize(options.sizeBytes),
+    virtualSizeBytes: sizeBytes,
     blockSizeBytes: options.blockSizeBytes,
     logicalSectorSizeBytes: options.logicalSectorSizeBytes,
     physicalSectorSizeBytes: options.physicalSectorSizeBytes,
   };
-}
-
-function createRaw(path: string, type: 'dynamic' | 'fixed', sizeBytes: number | undefined): void {
-  const size = mustHaveSize(sizeBytes);
-  if (!Number.isSafeInteger(size) || size <= 0 || size % 512 !== 0) {
+  if (format === 'vhdx') validateNewVhdx(plan);
+  else if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) {
     throw new HvError(
       'invalid-argument',
-      `the size of a disk must be a positive multiple of 512 bytes; ${size} is not`,
+      `the size of a disk must be a positive multiple of 512 bytes; ${sizeBytes} is not`,
     );
   }
-  const { store } = createFile(path, (file) => {
-    file.setSize(size);
-    if (type === 'fixed') file.allocate(0, size);
-  });
-  store.close();
+  return plan;
 }
 
-function createDifferencing(path: string, format: DiskFormat, options: CreateVhdOptions): void {
+/**
+ * Says what createVhd would refuse about a plain disk's path, type and sizes, without touching any file.
+ * @throws HvError `invalid-argument`, `unsupported`
+ */
+export function checkNewVhd(path: string, options: CreateVhdOptions): void {
+  const type = options.type ?? 'dynamic';
+  const format = formatOf(path, options.format);
+  if (type !== 'differencing') planDisk(type, format, options);
+}
+
+function planChild(target: string, format: SupportedFormat, options: CreateVhdOptions): NewVhdx {
   const { parentPath } = options;
   if (parentPath === undefined)
     throw new HvError('invalid-argument', 'a differencing disk needs the path of its parent');
   if (format !== 'vhdx' || formatOf(parentPath) !== 'vhdx') {
     throw new HvError('unsupported', 'a differencing disk and its parent must both be VHDX files', {
-      detail: { path, parentPath },
+      detail: { path: target, parentPath },
     });
   }
   const layers = openVhdxChain(parentPath, { readOnly: true, allowParents: options.allowParents ?? [] });
   try {
     const parent = layers[0];
-    if (!parent) return;
+    invariant(parent, 'an open chain has a leaf');
     const { metadata, header } = parent.image;
     const logical = options.logicalSectorSizeBytes ?? metadata.logicalSectorSizeBytes;
     if (logical !== metadata.logicalSectorSizeBytes) {
       throw new HvError(
         'invalid-argument',
-        `a differencing disk has its parent's sector size, ${metadata.logicalSectorSizeBytes}`,
+        `a differencing disk has its parent's sector size, ${metadata.logicalSectorSizeBytes} bytes`,
       );
     }
     const size = options.sizeBytes ?? metadata.virtualSizeBytes;
@@ -172,8 +175,7 @@ function createDifferencing(path: string, format: DiskFormat, options: CreateVhd
         `a differencing disk cannot be smaller than its parent (${metadata.virtualSizeBytes} bytes)`,
       );
     }
-    const target = resolveNew(path);
-    const { store } = createImageFile(target, {
+    const plan: NewVhdx = {
       type: 'differencing',
       virtualSizeBytes: size,
       blockSizeBytes: options.blockSizeBytes,
@@ -182,11 +184,38 @@ function createDifferencing(path: string, format: DiskFormat, options: CreateVhd
       virtualDiskId: metadata.virtualDiskId,
       locator: locatorPairs(header.dataWriteGuid, ZERO_GUID, locatorPaths(target, parent.path)),
       inheritedItems: inheritableItems(parent.image),
-    });
-    store.close();
+    };
+    validateNewVhdx(plan);
+    return plan;
   } finally {
     closeQuietly(layers);
   }
+}
+
+/** A name that is taken is refused before anything is made; createFile holds it even against a race. */
+function mustBeFree(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
+  throw new HvError('already-exists', `could not create ${path}: it exists already`, { detail: { path } });
+}
+
+function plannedInfo(path: string, format: SupportedFormat, type: VhdxType, plan: NewVhdx): VhdInfo {
+  const isVhdx = format === 'vhdx';
+  return {
+    path,
+    format,
+    type: isVhdx ? type : 'raw',
+    virtualSizeBytes: plan.virtualSizeBytes,
+    fileSizeBytes: 0,
+    allocatedBytes: 0,
+    blockSizeBytes: isVhdx ? (plan.blockSizeBytes ?? defaultBlockSize(type)) : null,
+    logicalSectorSizeBytes: plan.logicalSectorSizeBytes ?? 512,
+    physicalSectorSizeBytes: plan.physicalSectorSizeBytes ?? 4096,
+    identifier: null,
+    dataWriteGuid: null,
+    parentPath: plan.locator?.find(([key]) => key === 'absolute_win32_path')?.[1].replaceAll('\\', sep) ?? null,
+    parentFound: plan.locator !== undefined,
+    inUse: false,
+  };
 }
 
 /** What a disk file is, as plain data. */
@@ -211,14 +240,18 @@ export interface VhdInfo {
   readonly inUse: boolean;
 }
 
+export interface VhdInfoOptions {
+  readonly format?: DiskFormat | undefined;
+  /** Where the parent may lie beside the child's own folder; elsewhere it is named but does not count as found. */
+  readonly allowParents?: readonly string[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Tells what a disk file is. Opens no parent; works while the disk is in use.
  * @throws HvError `not-found`, `permission-denied`, `corrupt`, `unsupported`, `invalid-argument`, `io`
  */
-export async function vhdInfo(
-  path: string,
-  options: { readonly format?: DiskFormat | undefined; readonly signal?: AbortSignal | undefined } = {},
-): Promise<VhdInfo> {
+export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promise<VhdInfo> {
   throwIfAborted(options.signal);
   const format = formatOf(path, options.format);
   const { file, inUse } = openToLook(path);
@@ -242,12 +275,7 @@ export async function vhdInfo(
       };
     }
     const { header, metadata } = readVhdxSummary(file.store, inUse);
-    const { locator } = metadata;
-    const found = locator
-      ? parentCandidates(file.path, locator)
-          .map(realOrUndefined)
-          .find((real) => real !== undefined)
-      : undefined;
+    const parent = whereIsParent(file.path, metadata.locator, options.allowParents ?? []);
     return {
       path: file.path,
       format,
@@ -259,8 +287,7 @@ export async function vhdInfo(
       physicalSectorSizeBytes: metadata.physicalSectorSizeBytes,
       identifier: metadata.virtualDiskId,
       dataWriteGuid: header.dataWriteGuid,
-      parentPath: found ?? locator?.absolutePath ?? locator?.relativePath ?? null,
-      parentFound: found !== undefined,
+      ...parent,
       inUse,
     };
   } finally {
@@ -269,10 +296,9 @@ export async function vhdInfo(
 }
 
 /** The format of a path: said, or by its ending. @throws HvError `unsupported` */
-export function formatOf(path: string, said?: DiskFormat): DiskFormat {
-  if (said !== undefined) return said;
+export function formatOf(path: string, said?: DiskFormat): SupportedFormat {
   const ending = extname(path).toLowerCase();
-  const format = FORMAT_BY_ENDING[ending];
+  const format = said ?? FORMAT_BY_ENDING[ending];
   if (format === 'vhd') {
     throw new HvError('unsupported', `${path}: the VHD format is not supported yet`, {
       detail: { path, format },
@@ -302,6 +328,19 @@ function openToLook(path: string): { file: ReturnType<typeof openImageFile>; inU
   }
 }
 
+function whereIsParent(
+  childPath: string,
+  locator: ParentLocator | undefined,
+  allowParents: readonly string[],
+): Pick<VhdInfo, 'parentPath' | 'parentFound'> {
+  if (!locator) return { parentPath: null, parentFound: false };
+  const there = parentCandidates(childPath, locator).flatMap((candidate) => realOrUndefined(candidate) ?? []);
+  const allowed = resolveAllowed(allowParents);
+  const found = there.find((path) => mayHoldParent(childPath, path, allowed));
+  const said = locator.absolutePath ?? locator.relativePath ?? locator.volumePath ?? null;
+  return { parentPath: found ?? there[0] ?? said, parentFound: found !== undefined };
+}
+
 function realOrUndefined(path: string): string | undefined {
   try {
     return realpathSync(path);
@@ -317,9 +356,4 @@ function resolveNew(path: string): string {
   } catch (error) {
     throw fromSystemError(error, `could not create ${path}`, { path });
   }
-}
-
-function mustHaveSize(sizeBytes: number | undefined): number {
-  if (sizeBytes === undefined) throw new HvError('invalid-argument', 'a new disk needs a size');
-  return sizeBytes;
 }

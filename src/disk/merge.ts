@@ -1,0 +1,138 @@
+import { type LongOptions, throttleProgress, throwIfAborted } from '../async/index.ts';
+import { randomGuid, ZERO_GUID } from '../binary/index.ts';
+import { HvError, invariant } from '../errors/index.ts';
+import { hasVhdxSignature, locatorPairs, replaceLocator, VhdxImage, withLinkages } from '../formats/vhdx/index.ts';
+import { type ChainLayer, openVhdxChain } from './open-chain.ts';
+import { hostRun, openImageFile } from './open-file.ts';
+import { locatorPaths } from './parent-paths.ts';
+
+const COPY_BYTES = 1 << 20;
+
+export interface MergeOptions extends LongOptions {
+  /** Where parents may lie beside their children's own folders. */
+  readonly allowParents?: readonly string[] | undefined;
+}
+
+/**
+ * Copies what a differencing disk holds into its parent; afterwards the parent alone reads as the child did. The parent
+ * keeps its file, its place and its disk id; the child stays, still valid above the parent, for the caller to delete.
+ *
+ * May be cut short at any point (an abort, a crash) and run again: the child hides from its users whatever the parent
+ * holds by then. Before the parent's identity changes, the child learns the new one (parent_linkage2), so that at every
+ * moment the two belong together. Other children of the parent become invalid: the caller knows that there are none.
+ * @throws HvError `invalid-state` (no differencing disk), `unsupported` (the child is larger), `in-use`, `no-space`, `io`, `aborted`, and as openVhd
+ */
+export async function mergeIntoParent(childPath: string, options: MergeOptions = {}): Promise<void> {
+  const { signal } = options;
+  throwIfAborted(signal, 'merging');
+  const layers = openVhdxChain(childPath, {
+    readOnly: false,
+    allowParents: options.allowParents ?? [],
+    signal,
+    parentAccess: 'write',
+  });
+  let isDone = false;
+  try {
+    const [child, parent] = layers;
+    invariant(child, 'an open chain has a leaf');
+    if (!parent) {
+      throw new HvError('invalid-state', `${child.path} has no parent to be merged into`, {
+        detail: { path: child.path },
+      });
+    }
+    if (child.image.sizeBytes > parent.image.sizeBytes) {
+      throw new HvError('unsupported', `${child.path} is larger than its parent ${parent.path}`, {
+        detail: { path: child.path, parentPath: parent.path },
+        hint: 'Resize the parent first.',
+      });
+    }
+    announce(child, parent);
+    await copyContents(child.image, parent.image, options);
+    await parent.image.flush();
+    isDone = true;
+  } finally {
+    if (isDone) for (const { image } of [...layers].reverse()) await image.close();
+    else await closeAll(layers);
+  }
+}
+
+/** The order that keeps parent and child together: the child names both identities before the parent changes. */
+function announce(child: ChainLayer, parent: ChainLayer): void {
+  const before = parent.image.header.dataWriteGuid;
+  const after = randomGuid();
+  replaceLocator(child.image, withLinkages(child.image.metadata.locator?.pairs ?? [], before, after));
+  child.image.flushSync();
+  parent.image.changeDataGuid(after);
+}
+
+async function copyContents(child: VhdxImage, parent: VhdxImage, options: MergeOptions): Promise<void> {
+  const report = throttleProgress(options.onProgress);
+  const total = child.sizeBytes;
+  const buffer = new Uint8Array(COPY_BYTES);
+  for (const { offset, length, kind, depth } of child.segments(0, total)) {
+    if (depth === 0 && kind === 'zero') parent.writeZeroes(offset, length, true);
+    if (depth === 0 && kind === 'data') {
+      for (let done = 0; done < length; done += COPY_BYTES) {
+        const count = Math.min(COPY_BYTES, length - done);
+        child.read(offset + done, buffer, 0, count);
+        parent.write(offset + done, buffer, 0, count);
+        report({ phase: 'merge', done: offset + done + count, total });
+        // Lets an abort and everything else in the process have its turn.
+        await new Promise(setImmediate);
+        throwIfAborted(options.signal, 'merging');
+      }
+    }
+    report({ phase: 'merge', done: offset + length, total });
+  }
+}
+
+/** After a failure: what is open is closed in order where that works; the first failure is the one to tell. */
+async function closeAll(layers: readonly ChainLayer[]): Promise<void> {
+  for (const { image } of layers) await image.close().catch(() => undefined);
+}
+
+/**
+ * Makes a differencing disk stand on another file: writes its identity and place into the child's locator, as one.
+ * The two must hold the same disk's contents; that is the caller's to know.
+ * @throws HvError `invalid-state` (no differencing disk), `unsupported` (the parent is no VHDX), `invalid-argument` (sizes
+ *   differ, or the parent is the child), `in-use`, `not-found`, `no-space`, `io`
+ */
+export async function setParent(childPath: string, parentPath: string): Promise<void> {
+  const file = openImageFile(parentPath, { access: 'read' });
+  let dataWriteGuid: string;
+  let sizes: { readonly sector: number; readonly disk: number };
+  try {
+    if (!hasVhdxSignature(file.store)) {
+      throw new HvError('unsupported', `${parentPath} is not a VHDX file`, { detail: { path: parentPath } });
+    }
+    const parent = VhdxImage.open(file.store, { readOnly: true, hostRun: hostRun() });
+    dataWriteGuid = parent.header.dataWriteGuid;
+    sizes = { sector: parent.metadata.logicalSectorSizeBytes, disk: parent.sizeBytes };
+  } finally {
+    file.store.close();
+  }
+  const childFile = openImageFile(childPath, { access: 'write' });
+  const child = openOrClose(childFile.store);
+  try {
+    if (childFile.identity === file.identity) {
+      throw new HvError('invalid-argument', `${childPath} cannot be its own parent`, { detail: { path: childPath } });
+    }
+    if (child.metadata.logicalSectorSizeBytes !== sizes.sector || child.sizeBytes < sizes.disk) {
+      throw new HvError('invalid-argument', `${parentPath} does not fit ${childPath}: their sizes differ`, {
+        detail: { path: childPath, parentPath },
+      });
+    }
+    replaceLocator(child, locatorPairs(dataWriteGuid, ZERO_GUID, locatorPaths(childFile.path, file.path)));
+  } finally {
+    await child.close();
+  }
+}
+
+function openOrClose(store: ReturnType<typeof openImageFile>['store']): VhdxImage {
+  try {
+    return VhdxImage.open(store, { hostRun: hostRun() });
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
