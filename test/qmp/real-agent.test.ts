@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -19,7 +19,7 @@ const BLOCKED =
 
 async function startAgent(
   qemuGa: string,
-): Promise<AsyncDisposable & { client: GuestAgentClient; path(name: string): string }> {
+): Promise<AsyncDisposable & { client: GuestAgentClient; child: ChildProcess; path(name: string): string }> {
   const folder = await QemuProcess.folder();
   const args = [
     '-m',
@@ -40,6 +40,7 @@ async function startAgent(
   const client = await GuestAgentClient.connect(folder.path('a'));
   return {
     client,
+    child,
     path: folder.path,
     [Symbol.asyncDispose]: async () => {
       await client.close();
@@ -86,7 +87,10 @@ describe.skipIf(program === undefined)(
       await expect(client.fileRead(agent.path('none'))).rejects.toMatchObject({ code: 'guest-failed' });
       await expect(client.call('no-such-command')).rejects.toMatchObject({ code: 'unsupported' });
       await expect(client.shutdown()).rejects.toMatchObject({ code: 'unsupported' });
-      await expect(client.ping({ timeoutMs: 0 })).rejects.toMatchObject({ code: 'timeout' });
+      agent.child.kill('SIGSTOP');
+      await expect(client.hostName({ timeoutMs: 50 })).rejects.toMatchObject({ code: 'timeout' });
+      agent.child.kill('SIGCONT');
+      await expect(client.osInfo()).resolves.toHaveProperty('id'); // not the late synchronisation's answer
       await expect(client.exec('/bin/sleep', ['1'], { timeoutMs: 100 })).rejects.toMatchObject({ code: 'timeout' });
       await client.ping();
     });
