@@ -4,7 +4,7 @@ import { abortedError, sleep } from '../async/index.ts';
 import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
 import { ERRNO, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, nativeError, nativeLibc } from '../native/index.ts';
 import { findProgramSync, missingProgram } from './find-program.ts';
-import { findLockHolder, type LockHolder } from './lock-holder.ts';
+import { findLockHolder, type LockClass, type LockHolder } from './lock-holder.ts';
 
 /**
  * Kernel locks: they end with the process that holds them, so nothing is ever judged by a file's age.
@@ -137,7 +137,7 @@ class OwnedLock implements FileLock {
 }
 
 /** The `in-use` error for a locked file: names the path and, where it can be told, the process. */
-export function inUse(path: string, fd: number, kinds: readonly ('FLOCK' | 'OFDLCK')[]): HvError {
+export function inUse(path: string, fd: number, kinds: readonly LockClass[]): HvError {
   const holder: LockHolder | undefined = findLockHolder(fstatSync(fd, { bigint: true }), kinds);
   const by = holder === undefined ? 'another program' : `process ${holder.pid} (${printable(holder.command)})`;
   return new HvError('in-use', `${path} is in use by ${by}`, {

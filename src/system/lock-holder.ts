@@ -15,43 +15,50 @@ const SEARCH_LIMIT_MS = 300;
  * file description it says -1, so the descriptors themselves are asked (proc(5), /proc/<pid>/fdinfo, "lock:").
  * Undefined when nobody can be named, for instance another user's process.
  */
-export function findLockHolder(file: BigIntStats, kinds: readonly ('FLOCK' | 'OFDLCK')[]): LockHolder | undefined {
-  const key = fileKey(file);
-  const locks = linesOf('/proc/locks').filter((line) => lockOn(line, key, kinds));
-  if (locks.length === 0) return undefined;
-  for (const line of locks) {
-    const pid = Number(line.split(/\s+/)[4]);
-    const info = pid > 0 ? readProcess(pid) : undefined;
-    // The flock(1) program locks on behalf of a process that inherited the descriptor and is gone by now.
+export function findLockHolder(file: BigIntStats, kinds: readonly LockClass[]): LockHolder | undefined {
+  const locks = linesOf('/proc/locks').flatMap((line) => parseLock(line, kinds));
+  const near = locks.filter((lock) => lock.inode === String(file.ino));
+  if (near.length === 0) return undefined;
+  for (const lock of near) {
+    // Some file systems (btrfs, overlay) show stat(2) another device number than the kernel uses here.
+    const info = lock.pid > 0 && lock.device === deviceOf(file) ? readProcess(lock.pid) : undefined;
+    // The flock(1) program locks on behalf of a process that inherited the descriptor, and is gone by now.
     if (info && info.pid !== process.pid) return { pid: info.pid, command: info.command };
   }
-  return searchDescriptors(file, key, kinds);
+  return searchDescriptors(file, kinds);
 }
 
-/** As /proc/locks writes it: hexadecimal major and minor, decimal inode. */
-function fileKey(file: BigIntStats): string {
+export type LockClass = 'FLOCK' | 'OFDLCK';
+
+interface KernelLock {
+  readonly pid: number;
+  readonly device: string;
+  readonly inode: string;
+}
+
+/** A line such as `1: OFDLCK ADVISORY  READ -1 fe:00:1234 101 101`. */
+function parseLock(line: string, kinds: readonly string[]): readonly KernelLock[] {
+  const [, kind = '', , , pid = '', place = ''] = line.replace(/^lock:\s*/, '').split(/\s+/);
+  const cut = place.lastIndexOf(':');
+  if (!kinds.includes(kind) || cut < 0) return [];
+  return [{ pid: Number(pid), device: place.slice(0, cut), inode: place.slice(cut + 1) }];
+}
+
+/** As /proc/locks writes a device: hexadecimal major and minor. */
+function deviceOf(file: BigIntStats): string {
   const major = (file.dev >> 8n) & 0xfffn;
   const minor = (file.dev & 0xffn) | ((file.dev >> 12n) & 0xfff00n);
-  return `${hex(major)}:${hex(minor)}:${file.ino}`;
+  return [major, minor].map((part) => part.toString(16).padStart(2, '0')).join(':');
 }
 
-function hex(value: bigint): string {
-  return value.toString(16).padStart(2, '0');
-}
-
-function lockOn(line: string, key: string, kinds: readonly string[]): boolean {
-  const fields = line.replace(/^lock:\s*/, '').split(/\s+/);
-  return kinds.includes(fields[1] ?? '') && fields[5] === key;
-}
-
-function searchDescriptors(file: BigIntStats, key: string, kinds: readonly string[]): LockHolder | undefined {
+function searchDescriptors(file: BigIntStats, kinds: readonly LockClass[]): LockHolder | undefined {
   const deadline = performance.now() + SEARCH_LIMIT_MS;
   for (const pid of namesOf('/proc')) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     if (performance.now() > deadline) return undefined;
     for (const fd of namesOf(`/proc/${pid}/fd`)) {
       if (!isSameFile(`/proc/${pid}/fd/${fd}`, file)) continue;
-      if (!linesOf(`/proc/${pid}/fdinfo/${fd}`).some((line) => lockOn(line, key, kinds))) continue;
+      if (linesOf(`/proc/${pid}/fdinfo/${fd}`).every((line) => parseLock(line, kinds).length === 0)) continue;
       return { pid: Number(pid), command: readProcess(Number(pid))?.command ?? '' };
     }
   }
