@@ -6,7 +6,7 @@
  */
 
 import { randomFillSync } from 'node:crypto';
-import { closeSync, copyFileSync, existsSync, openSync, writeSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Child, has, median, run as runProgram, until } from './measure.mjs';
@@ -44,9 +44,12 @@ export async function run(context) {
   writeRandom(raw);
   const ours = { name: 'hv', file: join(folder, 'hv.vhdx'), socket: join(folder, 'hv.sock') };
   const anchor = { name: 'qemu-nbd', file: join(folder, 'qemu.vhdx'), socket: join(folder, 'qemu.sock') };
-  await runProgram('qemu-img', ['convert', '-f', 'raw', '-O', 'vhdx', '-o', 'subformat=dynamic', raw, ours.file]);
-  copyFileSync(ours.file, anchor.file);
-  await runProgram('rm', [raw]);
+  const made = join(folder, 'made.vhdx');
+  await runProgram('qemu-img', ['convert', '-f', 'raw', '-O', 'vhdx', '-o', 'subformat=dynamic', raw, made]);
+  // Both are copies, and nothing is left to be written, so that they lie alike on the disk and in memory.
+  for (const { file } of [ours, anchor]) copyFileSync(made, file);
+  for (const path of [raw, made]) rmSync(path);
+  await runProgram('sync', [folder]);
 
   ours.child = new Child(process.execPath, [
     fileURLToPath(new URL('serve-disk.mjs', import.meta.url)),

@@ -1,3 +1,4 @@
+import type { DiskFormat } from '../../disk/index.ts';
 import type { HvErrorJson } from '../../errors/index.ts';
 import type { ExportStats } from './export.ts';
 import type { ListenOptions } from './server.ts';
@@ -7,10 +8,10 @@ export interface AddExportOptions {
   readonly name: string;
   /** The disk's file; its parents follow from it. */
   readonly path: string;
-  /** Default: what the file says it is. */
-  readonly format?: 'vhd' | 'vhdx';
+  /** Default: what the name's ending says. */
+  readonly format?: DiskFormat;
   readonly readOnly?: boolean;
-  /** Parents that may lie outside of their child's folder. */
+  /** Folders or files outside of a child's own folder where parents may lie. */
   readonly allowParents?: readonly string[];
 }
 

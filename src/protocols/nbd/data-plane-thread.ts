@@ -4,7 +4,7 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { Mutex } from '../../async/index.ts';
-import { type DiskChain, openVhd } from '../../disk/index.ts';
+import { DiskChain, type OpenDisk, openVhd } from '../../disk/index.ts';
 import { assertNever, fromSystemError, HvError } from '../../errors/index.ts';
 import { preadNowait } from '../../system/index.ts';
 import type { AddExportOptions, AddedExport, DataPlaneReport, DataPlaneRequest } from './data-plane-messages.ts';
@@ -12,7 +12,7 @@ import { NbdServer } from './server.ts';
 
 class DataPlaneThread {
   readonly #server = new NbdServer();
-  readonly #chains = new Map<string, DiskChain>();
+  readonly #disks = new Map<string, OpenDisk>();
   /** One change at a time for each export. */
   readonly #mutexes = new Map<string, Mutex>();
 
@@ -45,33 +45,35 @@ class DataPlaneThread {
 
   async #addExport(options: AddExportOptions): Promise<AddedExport> {
     const { name, path, ...how } = options;
-    if (this.#chains.has(name)) {
+    if (this.#disks.has(name)) {
       throw new HvError('already-exists', `an export named ${JSON.stringify(name)} exists already`);
     }
-    const chain = await openVhd(path, how);
+    const disk = await openVhd(path, how);
     try {
-      const { sizeBytes } = this.#server.addExport(name, chain);
-      this.#chains.set(name, chain);
-      return { sizeBytes, layers: chain.layers.map((layer) => layer.path) };
+      const { sizeBytes } = this.#server.addExport(name, disk);
+      this.#disks.set(name, disk);
+      return { sizeBytes, layers: disk instanceof DiskChain ? disk.layers.map((layer) => layer.path) : [disk.path] };
     } catch (error) {
-      await chain.close();
+      await disk.close();
       throw error;
     }
   }
 
   async #removeExport(name: string): Promise<void> {
     await this.#server.removeExport(name);
-    const chain = this.#chains.get(name);
-    this.#chains.delete(name);
-    await chain?.close();
+    const disk = this.#disks.get(name);
+    this.#disks.delete(name);
+    await disk?.close();
   }
 
   async #exclusively(name: string, work: (chain: DiskChain) => Promise<void> | void): Promise<void> {
     await this.#serially(name, () => {
       const served = this.#server.export(name);
-      const chain = this.#chains.get(name);
-      if (!chain) throw new HvError('not-found', `no export is named ${JSON.stringify(name)}`);
-      return served.exclusively(() => work(chain));
+      const disk = this.#disks.get(name);
+      if (!(disk instanceof DiskChain)) {
+        throw new HvError('unsupported', `the export ${JSON.stringify(name)} is no VHDX disk and can have no child`);
+      }
+      return served.exclusively(() => work(disk));
     });
   }
 
@@ -83,8 +85,8 @@ class DataPlaneThread {
   /** Closes everything that can be closed, then reports what could not. */
   async #close(): Promise<void> {
     await this.#server.close();
-    const closings = await Promise.allSettled([...this.#chains.values()].map((chain) => chain.close()));
-    this.#chains.clear();
+    const closings = await Promise.allSettled([...this.#disks.values()].map((disk) => disk.close()));
+    this.#disks.clear();
     for (const closing of closings) if (closing.status === 'rejected') throw closing.reason;
   }
 
