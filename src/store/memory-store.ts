@@ -9,6 +9,8 @@ export class MemoryStore implements ByteStore {
   readonly readOnly: boolean;
   readonly fd = undefined;
   readonly #pages = new Map<number, Uint8Array>();
+  /** Pages that no clone shares; others are copied before they are changed. */
+  readonly #own = new Set<number>();
   #size = 0;
 
   constructor(content?: Uint8Array, options: { readonly name?: string; readonly readOnly?: boolean } = {}) {
@@ -61,10 +63,11 @@ export class MemoryStore implements ByteStore {
 
   close(): void {}
 
-  /** A writable copy of its own. */
+  /** A writable copy; what neither of the two changes is held once. */
   clone(): MemoryStore {
     const copy = new MemoryStore(undefined, { name: this.name });
-    for (const [index, page] of this.#pages) copy.#pages.set(index, Uint8Array.from(page));
+    for (const [index, page] of this.#pages) copy.#pages.set(index, page);
+    this.#own.clear();
     copy.#size = this.#size;
     return copy;
   }
@@ -76,12 +79,7 @@ export class MemoryStore implements ByteStore {
       const index = Math.floor(at / PAGE_BYTES);
       const inPage = at - index * PAGE_BYTES;
       const count = Math.min(length - done, PAGE_BYTES - inPage);
-      let page = this.#pages.get(index);
-      if (!page) {
-        page = new Uint8Array(PAGE_BYTES);
-        this.#pages.set(index, page);
-      }
-      page.set(source.subarray(sourceStart + done, sourceStart + done + count), inPage);
+      this.#ownPage(index).set(source.subarray(sourceStart + done, sourceStart + done + count), inPage);
       done += count;
     }
     this.#size = Math.max(this.#size, position + length);
@@ -103,7 +101,16 @@ export class MemoryStore implements ByteStore {
     const to = Math.min(PAGE_BYTES, end - index * PAGE_BYTES);
     if (from >= to) return;
     if (from === 0 && to === PAGE_BYTES) this.#pages.delete(index);
-    else this.#pages.get(index)?.fill(0, from, to);
+    else if (this.#pages.has(index)) this.#ownPage(index).fill(0, from, to);
+  }
+
+  #ownPage(index: number): Uint8Array {
+    const shared = this.#pages.get(index);
+    if (shared && this.#own.has(index)) return shared;
+    const page = shared ? Uint8Array.from(shared) : new Uint8Array(PAGE_BYTES);
+    this.#pages.set(index, page);
+    this.#own.add(index);
+    return page;
   }
 
   #mustBeWritable(): void {

@@ -117,54 +117,9 @@ export class FaultStore implements ByteStore {
 
   close(): void {}
 
-  /**
-   * What a power cut now would leave: all that a flush covered; of the rest every 4 KiB page by itself as it was after
-   * some change since then, or as before.
-   * @param upTo counts events; only those before it have happened
-   */
-  afterPowerCut(random: () => number, upTo = this.events.length): MemoryStore {
-    let durable = 0;
-    for (let index = 0; index < upTo; index++) {
-      const event = this.events[index];
-      if (event?.kind === 'flush') durable = Math.max(durable, event.upTo);
-    }
-    const image = this.#initial.clone();
-    for (let index = 0; index < durable; index++) apply(image, this.events[index]);
-
-    // Each page stops at a moment of its own among the changes that touched it.
-    const moments = new Map<number, number>();
-    const later = image.clone();
-    let sizeBytes = image.size();
-    for (let index = durable; index < upTo; index++) {
-      const event = this.events[index];
-      apply(later, event);
-      if (event?.kind === 'size' && random() < 0.5) sizeBytes = event.sizeBytes;
-      for (const page of pagesOf(event)) {
-        if (!moments.has(page))
-          moments.set(page, random() < 0.35 ? durable : durable + Math.ceil(random() * (upTo - durable)));
-      }
-    }
-    const buffer = new Uint8Array(PAGE_BYTES);
-    const replay = image.clone();
-    for (let index = durable; index < upTo; index++) {
-      const event = this.events[index];
-      apply(replay, event);
-      for (const page of pagesOf(event)) {
-        if ((moments.get(page) ?? durable) <= index) continue;
-        replay.read(page * PAGE_BYTES, buffer, 0, PAGE_BYTES);
-        image.write(page * PAGE_BYTES, buffer, 0, PAGE_BYTES);
-        sizeBytes = Math.max(sizeBytes, Math.min(later.size(), (page + 1) * PAGE_BYTES));
-      }
-    }
-    image.setSize(sizeBytes);
-    return image;
-  }
-
-  /** The contents after the first `upTo` events: what the death of the process at that moment would have left. */
-  contentAfter(upTo: number): MemoryStore {
-    const image = this.#initial.clone();
-    for (let index = 0; index < upTo; index++) apply(image, this.events[index]);
-    return image;
+  /** Goes through the events again, to see what each moment left. */
+  replayer(): CrashReplayer {
+    return new CrashReplayer(this.#initial, this.events);
   }
 
   #changed(event: StoreEvent): void {
@@ -186,6 +141,68 @@ export class FaultStore implements ByteStore {
 
   #mustFit(end: number): void {
     if (end > this.capacityBytes) throw new HvError('no-space', 'the store is full as the test asked');
+  }
+}
+
+/** The contents of a store at each moment of its past: as the process left them, and as a power cut would. */
+export class CrashReplayer {
+  readonly #events: readonly StoreEvent[];
+  /** Everything until now, and everything that a flush has covered until now. */
+  readonly #now: MemoryStore;
+  readonly #durable: MemoryStore;
+  #at = 0;
+  #durableAt = 0;
+
+  constructor(initial: MemoryStore, events: readonly StoreEvent[]) {
+    this.#events = events;
+    this.#now = initial.clone();
+    this.#durable = initial.clone();
+  }
+
+  /** Moves on to the moment after the first `count` events. */
+  advance(count: number): void {
+    for (; this.#at < count; this.#at++) {
+      const event = this.#events[this.#at];
+      apply(this.#now, event);
+      if (event?.kind !== 'flush') continue;
+      for (; this.#durableAt < event.upTo; this.#durableAt++) apply(this.#durable, this.#events[this.#durableAt]);
+    }
+  }
+
+  /** What the death of the process at this moment leaves. */
+  content(): MemoryStore {
+    return this.#now.clone();
+  }
+
+  /**
+   * What a power cut at this moment leaves: all that a flush covered; of the rest every 4 KiB page by itself as it was
+   * after some change since then, or as before. The length is old, or long enough for the pages that made it.
+   */
+  afterPowerCut(random: () => number): MemoryStore {
+    const image = this.#durable.clone();
+    const running = this.#durable.clone();
+    const pending = this.#at - this.#durableAt;
+    const moments = new Map<number, number>();
+    const buffer = new Uint8Array(PAGE_BYTES);
+    let sizeBytes = image.size();
+    for (let index = this.#durableAt; index < this.#at; index++) {
+      const event = this.#events[index];
+      apply(running, event);
+      if (event?.kind === 'size' && random() < 0.5) sizeBytes = event.sizeBytes;
+      for (const page of pagesOf(event)) {
+        let moment = moments.get(page);
+        if (moment === undefined) {
+          moment = random() < 0.35 ? this.#durableAt : this.#durableAt + Math.ceil(random() * pending);
+          moments.set(page, moment);
+        }
+        if (moment <= index) continue;
+        running.read(page * PAGE_BYTES, buffer, 0, PAGE_BYTES);
+        image.write(page * PAGE_BYTES, buffer, 0, PAGE_BYTES);
+        sizeBytes = Math.max(sizeBytes, Math.min(running.size(), (page + 1) * PAGE_BYTES));
+      }
+    }
+    image.setSize(sizeBytes);
+    return image;
   }
 }
 
