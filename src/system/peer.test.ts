@@ -55,8 +55,9 @@ it('refuses another user', async (context) => {
   chmodSync(folder, 0o755);
   chmodSync(path, 0o777);
   const arriving = accepted();
-  const script = `require('net').connect(${JSON.stringify(path)})`;
-  const child = spawn(process.execPath, ['-e', script], { uid: 65534, gid: 65534, stdio: 'ignore' });
+  // The child changes its user itself: another user may not be allowed to start this very Node.
+  const script = `process.setgid(65534); process.setuid(65534); require('net').connect(${JSON.stringify(path)})`;
+  const child = spawn(process.execPath, ['-e', script], { stdio: 'ignore' });
   const socket = await arriving;
   expect(() => requirePeer(socket)).toThrowError(
     expect.objectContaining({ code: 'permission-denied', detail: { pid: child.pid, uid: 65534 } }),
