@@ -26,7 +26,8 @@ export async function observe(context: EngineContext, definition: VmDefinition):
     return { state, reason, runtime: null };
   }
   const exit = await readLastExit(definition.dataPath);
-  return { state, reason: exit?.message ?? null, runtime: null };
+  const isAbout = state === 'Off' || exit?.kind === 'saved'; // a snapshot may have put a saved state there since
+  return { state, reason: exit && isAbout ? exit.message : null, runtime: null };
 }
 
 function stateOf(record: RuntimeRecord): VmState {

@@ -88,7 +88,7 @@ export class QemuProcess {
     const exit = this.#exit;
     if (exit?.signal) return `QEMU was ended by ${exit.signal}`;
     if (exit && exit.code !== null) return `QEMU ended with status ${exit.code}`;
-    return 'QEMU is gone';
+    return 'QEMU ended unexpectedly';
   }
 }
 

@@ -9,6 +9,7 @@ import {
   queryStatus,
   quit,
   restoreFromFile,
+  returnToPaused,
   saveToFile,
   screendumpPng,
   stop,
@@ -308,6 +309,7 @@ export class VmWorker {
   async #goOn(): Promise<void> {
     if (this.#ending || !this.#qmp || this.#qmp.isClosed) return;
     if (this.#resumeTo === 'running') await cont(this.#monitor());
+    else await returnToPaused(this.#monitor());
     await this.#enter(this.#resumeTo);
   }
 
@@ -331,7 +333,7 @@ export class VmWorker {
 
   async #connect(qemu: QemuProcess): Promise<void> {
     try {
-      this.#qmp = await connectMonitor(this.#socket('qmp'), qemu);
+      this.#qmp = await connectMonitor(this.#socket('qmp'), qemu, (event) => this.#onEvent(event));
     } catch (error) {
       const tail = qemuLogTail(this.#logStart);
       throw new HvError(
@@ -343,8 +345,6 @@ export class VmWorker {
         },
       );
     }
-    this.#qmp.onEvent((event) => this.#onEvent(event));
-    this.#agentLink().isOpen = await isAgentPortOpen(this.#qmp);
   }
 
   #watch(qemu: QemuProcess): void {
@@ -446,7 +446,11 @@ export class VmWorker {
   async #enter(phase: Phase): Promise<void> {
     invariant(this.#qemu, 'a phase belongs to a QEMU');
     this.#phase = phase;
-    if (phase === 'running') this.#pauseReason = null;
+    if (phase === 'running') {
+      this.#pauseReason = null;
+      // A restored or adopted guest may have had the port open all along: no event tells.
+      this.#agentLink().isOpen = await isAgentPortOpen(this.#monitor());
+    }
     await writeRuntime(this.#context.runFolder, {
       schemaVersion: 1,
       vmId: this.#context.definition.id,
