@@ -1,4 +1,4 @@
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
@@ -15,21 +15,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { has } from './programs.ts';
 import { RawDevice } from './raw-device.ts';
 import { Served } from './served.ts';
 
 const MIB = 1024 * 1024;
 const SIZE_BYTES = 96 * MIB;
 const run = promisify(execFile);
-
-function has(program: string): boolean {
-  try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 async function output(program: string, ...args: string[]): Promise<string> {
   return (await run(program, args, { timeout: 60_000, maxBuffer: 16 * MIB })).stdout;

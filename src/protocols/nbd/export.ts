@@ -1,7 +1,7 @@
 import { read as readAsync } from 'node:fs';
 import { deferred } from '../../async/index.ts';
-import type { BlockDevice } from '../../disk/block-device.ts';
-import { HvError } from '../../errors/index.ts';
+import type { BlockDevice, FileRange } from '../../disk/block-device.ts';
+import { HvError, isHvError } from '../../errors/index.ts';
 import { canReadNowait, preadNowait } from '../../system/index.ts';
 import type { ExportInfo } from './handshake.ts';
 import { TransmissionFlag } from './wire.ts';
@@ -65,6 +65,7 @@ export class Export implements ExportInfo {
   readonly clients = new Set<ExportClient>();
   #readsNowait = true;
   #knowsNowait = false;
+  #resolves = true;
   /** Reads that go to the pool without a try, because the last one had to wait for storage. */
   #assumedCold = 0;
   #isGated = false;
@@ -94,10 +95,10 @@ export class Export implements ExportInfo {
    *   and the target's contents are undefined
    */
   tryRead(offset: number, target: Uint8Array, start: number, length: number): 'memory' | 'zero' | 'cold' {
-    const ranges = this.device.resolveRead(offset, length);
-    const only = ranges[0];
+    const ranges = this.#resolve(offset, length);
+    const only = ranges?.[0];
     if (only && only.length === length && only.fd === undefined) return 'zero';
-    if (!this.#readsNowait) return this.#readTimed(offset, target, start, length);
+    if (!ranges || !this.#readsNowait) return this.#readTimed(offset, target, start, length);
     let at = start;
     for (const range of ranges) {
       if (range.fd === undefined) target.fill(0, at, at + range.length);
@@ -155,7 +156,9 @@ export class Export implements ExportInfo {
     maxDataBytes: number,
   ): { readonly isZero: boolean; readonly length: number } {
     let done = 0;
-    for (const range of this.device.resolveRead(offset, Math.min(length, RESOLVED_AT_ONCE_BYTES))) {
+    const ranges = this.#resolve(offset, Math.min(length, RESOLVED_AT_ONCE_BYTES));
+    if (!ranges) return { isZero: false, length: Math.min(length, maxDataBytes) };
+    for (const range of ranges) {
       if (range.fd === undefined && range.length >= minZeroBytes) {
         return done === 0 ? { isZero: true, length: range.length } : { isZero: false, length: done };
       }
@@ -173,17 +176,31 @@ export class Export implements ExportInfo {
     try {
       let at = start;
       const reads: Promise<boolean>[] = [];
-      for (const range of this.device.resolveRead(offset, length)) {
+      const ranges = this.#resolve(offset, length);
+      for (const range of ranges ?? []) {
         if (range.fd === undefined) target.fill(0, at, at + range.length);
         else reads.push(readRange(range.fd, target, at, range.length, range.fileOffset));
         at += range.length;
       }
       const areComplete = (await Promise.all(reads)).every(Boolean);
       // A trim may have given the place to other contents meanwhile; a short read means the same, or an odd file end.
-      if (!areComplete || generation !== this.#mapGeneration) this.device.read(offset, target, start, length);
+      if (!ranges || !areComplete || generation !== this.#mapGeneration)
+        this.device.read(offset, target, start, length);
     } finally {
       this.#coldReadsInFlight--;
       this.#tellIdle();
+    }
+  }
+
+  /** Undefined where the device's bytes are not in files as they are read: a replay in memory lies over them. */
+  #resolve(offset: number, length: number): readonly FileRange[] | undefined {
+    if (!this.#resolves) return undefined;
+    try {
+      return this.device.resolveRead(offset, length);
+    } catch (error) {
+      if (!isHvError(error, 'unsupported')) throw error;
+      this.#resolves = false;
+      return undefined;
     }
   }
 
