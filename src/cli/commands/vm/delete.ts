@@ -2,6 +2,7 @@ import { HvError } from '../../../errors/index.ts';
 import type { Vm } from '../../../facade/index.ts';
 import { defineCommand, flag } from '../../definition.ts';
 import { judgeMove } from '../../doors.ts';
+import { EXIT } from '../../exit-status.ts';
 import { confirmed } from '../../output/prompt.ts';
 import { VM_ARGUMENT } from '../../vm-move.ts';
 
@@ -31,7 +32,8 @@ export const command = defineCommand({
         });
       }
       if (!(await confirmed(`${sentence(vm, paths, 'Delete')}?`, streams, signal))) {
-        throw new HvError('aborted', `"${vm.name}" was not deleted`);
+        output.note('Not deleted.');
+        return EXIT.failed;
       }
     }
     const { deletedPaths } = await vm.delete({ withDisks: options.withDisks, ...long(`Deleting ${vm.name}`) });

@@ -1,0 +1,216 @@
+import { randomUUID } from 'node:crypto';
+import { HvError } from '../../src/errors/index.ts';
+import type { Host, VmLogs, VmService } from '../../src/host/index.ts';
+import {
+  type CreateVmOptions,
+  type DoctorFinding,
+  type HostInfo,
+  judgeMove,
+  nameKey,
+  type SnapshotInfo,
+  type VmAction,
+  type VmInfo,
+  type VmState,
+  validCreateOptions,
+  validName,
+} from '../../src/model/index.ts';
+
+/** A host that keeps machines in memory, for tests of what the command line does with one. It runs no guest. */
+export class HostDouble {
+  readonly machines = new Map<string, VmInfo>();
+  readonly snapshots = new Map<string, SnapshotInfo[]>();
+  readonly diskUsers = new Map<string, string[]>();
+  findings: DoctorFinding[] = [];
+  logs: VmLogs = { serial: '', engine: '', worker: '' };
+  waitAnswer = true;
+  consolePath = '/nowhere';
+  /** Every call that would change something. */
+  readonly changes: string[] = [];
+  closed = 0;
+
+  add(fields: Partial<VmInfo> & { readonly name: string }): VmInfo {
+    const info: VmInfo = {
+      id: randomUUID(),
+      state: 'Off',
+      generation: 2,
+      processorCount: 2,
+      memoryBytes: 2 ** 31,
+      uptimeSeconds: 0,
+      guest: 'linux',
+      creationTime: '2025-01-02T03:04:05.000Z',
+      stateReason: null,
+      hardDiskDrives: [],
+      networkAdapters: [],
+      heartbeat: null,
+      snapshotCount: 0,
+      currentSnapshotId: null,
+      configurationPath: '/somewhere/vm.json',
+      processes: null,
+      acceleration: null,
+      ...fields,
+    };
+    this.machines.set(info.id, info);
+    return info;
+  }
+
+  #get(id: string): VmInfo {
+    const info = this.machines.get(id);
+    if (!info) throw new HvError('not-found', `there is no machine ${id}`);
+    return info;
+  }
+
+  #move(id: string, action: VmAction, to: VmState): void {
+    const info = this.#get(id);
+    if (judgeMove(action, info.state, info) === 'done') return;
+    this.changes.push(`${action} ${info.name}`);
+    this.machines.set(id, { ...info, state: to });
+  }
+
+  #check(options: CreateVmOptions): ReturnType<typeof validCreateOptions> {
+    const valid = validCreateOptions(options);
+    for (const { name } of this.machines.values()) {
+      if (nameKey(name) === nameKey(valid.name))
+        throw new HvError('already-exists', `there is a machine named ${name}`);
+    }
+    return valid;
+  }
+
+  get host(): Host {
+    const vms: VmService = {
+      list: async () => [...this.machines.values()],
+      resolve: async (nameOrId) => {
+        const byId = this.machines.get(nameOrId);
+        if (byId) return byId;
+        const found = [...this.machines.values()].filter(({ name }) => nameKey(name) === nameKey(nameOrId));
+        const [only] = found;
+        if (!only) throw new HvError('not-found', `there is no machine named ${JSON.stringify(nameOrId)}`);
+        if (found.length > 1) {
+          throw new HvError('ambiguous-name', `${found.length} machines are named ${JSON.stringify(nameOrId)}`, {
+            detail: { ids: found.map(({ id }) => id) },
+          });
+        }
+        return only;
+      },
+      info: async (id) => this.#get(id),
+      create: async (options) => {
+        const { name, memoryBytes, processorCount, generation, guest } = this.#check(options);
+        this.changes.push(`create ${name}`);
+        return this.add({ name, memoryBytes, processorCount, generation, guest });
+      },
+      checkCreate: async (options) => void this.#check(options),
+      start: async (id) => this.#move(id, 'start', 'Running'),
+      stop: async (id, options) => {
+        if (options?.timeoutMs === 0)
+          throw new HvError('timeout', 'the guest did not shut down', { hint: 'Use hv vm force-stop.' });
+        this.#move(id, 'stop', 'Off');
+      },
+      forceStop: async (id) => this.#move(id, 'forceStop', 'Off'),
+      pause: async (id) => this.#move(id, 'pause', 'Paused'),
+      resume: async (id) => this.#move(id, 'resume', 'Running'),
+      save: async (id) => this.#move(id, 'save', 'Saved'),
+      reset: async (id) => this.#move(id, 'reset', 'Running'),
+      delete: async (id, options) => {
+        const info = this.#get(id);
+        judgeMove('delete', info.state, info);
+        this.changes.push(`delete ${info.name}`);
+        this.machines.delete(id);
+        return { deletedPaths: options?.withDisks ? info.hardDiskDrives.map(({ path }) => path) : [] };
+      },
+      diskPaths: async (id) => this.#get(id).hardDiskDrives.map(({ path }) => path),
+      rename: async (id, name) => {
+        this.changes.push(`rename ${name}`);
+        this.machines.set(id, { ...this.#get(id), name: validName(name) });
+      },
+      logs: async () => this.logs,
+      console: async () => ({ path: this.consolePath }),
+      screenshot: async () => new Uint8Array([0x89, 0x50, 0x4e, 0x47]),
+      waitFor: async () => this.waitAnswer,
+    };
+    const close = async (): Promise<void> => {
+      this.closed += 1;
+    };
+    return {
+      vms,
+      system: {
+        info: async () => HOST,
+        set: async (settings) => {
+          this.changes.push('set host');
+          return { ...HOST, ...settings };
+        },
+        doctor: async () => this.findings,
+      },
+      snapshots: {
+        list: async (id) => this.snapshots.get(id) ?? [],
+        resolve: async (id, nameOrId) => {
+          const found = this.snapshots
+            .get(id)
+            ?.find((snapshot) => snapshot.id === nameOrId || snapshot.name === nameOrId);
+          if (!found) throw new HvError('not-found', `there is no snapshot named ${JSON.stringify(nameOrId)}`);
+          return found;
+        },
+        create: async (id, name, options) => {
+          this.changes.push(`snapshot ${name}`);
+          const vm = this.#get(id);
+          const made = snapshotOf(vm, { name, type: options?.type ?? 'Standard' });
+          this.snapshots.set(id, [...(this.snapshots.get(id) ?? []), made]);
+          return made;
+        },
+        apply: async (_id, snapshotId) => void this.changes.push(`apply ${snapshotId}`),
+        delete: async (_id, snapshotId) => void this.changes.push(`delete snapshot ${snapshotId}`),
+      },
+      disks: {
+        create: () => Promise.reject(new HvError('unsupported', 'no disks here')),
+        info: () => Promise.reject(new HvError('not-found', 'no disks here')),
+        users: async (path) => (this.diskUsers.get(path) ?? []).map((id) => this.#get(id)),
+      },
+      switches: { list: async () => [] },
+      guest: {
+        heartbeat: async () => true,
+        ipAddresses: async () => [{ macAddress: '00:15:5d:00:00:01', addresses: ['10.0.2.15'] }],
+      },
+      capabilities: async () => ({
+        engine: 'qemu',
+        guestExecution: false,
+        acceleration: 'tcg',
+        generations: [1, 2],
+        snapshotTypes: ['Standard'],
+        saveState: true,
+        guestAgent: true,
+      }),
+      close,
+      [Symbol.asyncDispose]: close,
+    };
+  }
+}
+
+export const HOST: HostInfo = {
+  computerName: 'test-host',
+  engine: 'qemu',
+  engineVersion: '7.2.0',
+  operatingSystem: 'Debian 12',
+  logicalProcessorCount: 2,
+  memoryCapacityBytes: 8 * 2 ** 30,
+  memoryAvailableBytes: 4 * 2 ** 30,
+  acceleration: 'tcg',
+  vmPath: '/vms',
+  vhdPath: '/disks',
+};
+
+export function snapshotOf(
+  vm: { readonly id: string; readonly name: string },
+  fields: Partial<SnapshotInfo>,
+): SnapshotInfo {
+  return {
+    id: randomUUID(),
+    name: 'first',
+    vmId: vm.id,
+    vmName: vm.name,
+    type: 'Standard',
+    creationTime: '2025-01-02T03:04:05.000Z',
+    parentId: null,
+    parentName: null,
+    vmState: 'Off',
+    isCurrent: false,
+    ...fields,
+  };
+}
