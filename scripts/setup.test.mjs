@@ -112,7 +112,7 @@ describe('installing packages', () => {
     fake('apt-get');
     fake('sudo', 'exit 1');
     await expect(installPackages(['a', 'b'], () => {}, { asRoot: false })).rejects.toThrow(
-      'sudo apt-get update && sudo apt-get install -y --no-install-recommends a b',
+      /apt-get update && .*apt-get install -y --no-install-recommends a b/,
     );
     expect(log().every((line) => line.startsWith('sudo -n true'))).toBe(true);
   });

@@ -43,10 +43,12 @@ export function findExecutable(name) {
     });
 }
 
-/** The line for a person to run. */
-export function installLine(names, { sudo = true } = {}) {
-  const prefix = sudo ? 'sudo ' : '';
-  return `${prefix}apt-get update && ${prefix}apt-get install -y --no-install-recommends ${names.join(' ')}`;
+/** The line for a person to run, by the way to root that this system has. */
+export function installLine(names) {
+  const [update, install] = ['apt-get update', `apt-get install -y --no-install-recommends ${names.join(' ')}`];
+  if (process.getuid?.() === 0) return `${update} && ${install}`;
+  if (findExecutable('sudo') !== undefined) return `sudo ${update} && sudo ${install}`;
+  return `su -c '${update} && ${install}'`;
 }
 
 // Nobody answers questions, no terminal is needed, and another apt at work is waited for.
@@ -67,7 +69,7 @@ again: ${names.join(' ')}`);
   }
   if (!asRoot && !(await canSudo())) {
     throw new Error(`Some system packages are missing and only root can install them. Run this, then try again:\n
-  ${installLine(names, { sudo: findExecutable('sudo') !== undefined })}\n`);
+  ${installLine(names)}\n`);
   }
   say(`Installing system packages${asRoot ? '' : ' through sudo'}: ${names.join(' ')}`);
   const run = (args) => runApt(asRoot, apt, args);
@@ -76,7 +78,7 @@ again: ${names.join(' ')}`);
   if (install.status === 0) return;
   const reason = update.status === 0 ? install.output : `${tailOf(update.output)}\n${install.output}`;
   throw new Error(`apt-get could not install the packages:\n${tailOf(reason)}\n\nTo try by hand:\n
-  ${installLine(names, { sudo: !asRoot })}\n`);
+  ${installLine(names)}\n`);
 }
 
 function runApt(asRoot, apt, args) {
