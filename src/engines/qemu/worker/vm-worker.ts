@@ -449,7 +449,7 @@ export class VmWorker {
     if (phase === 'running') {
       this.#pauseReason = null;
       // A restored or adopted guest may have had the port open all along: no event tells.
-      this.#agentLink().isOpen = await isAgentPortOpen(this.#monitor());
+      if (await isAgentPortOpen(this.#monitor())) this.#agentLink().isOpen = true;
     }
     await writeRuntime(this.#context.runFolder, {
       schemaVersion: 1,
