@@ -7,7 +7,7 @@ export interface DiskService {
   create(path: string, options: CreateVhdOptions & LongOptions): Promise<VhdInfo>;
 
   /** Windows: GetVirtualHardDiskSettingData, GetVirtualHardDiskState. @throws `not-found`, `corrupt` */
-  info(path: string, options?: { readonly allowParents?: readonly string[] }): Promise<VhdInfo>;
+  info(path: string): Promise<VhdInfo>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly { readonly id: string; readonly name: string }[]>;

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type LongOptions, Undo } from '../../async/index.ts';
-import { checkNewVhd, createVhd, openVhd } from '../../disk/index.ts';
+import { checkNewVhd, createVhd, DiskChain, openVhd } from '../../disk/index.ts';
 import { fromSystemError, HvError } from '../../errors/index.ts';
 import { type CreateVmOptions, DEFAULT_SWITCH, nameKey, validCreateOptions } from '../../model/index.ts';
 import { ensureFolder, ensureFolders, SCHEMA_VERSION, shortId, type VmDefinition, vmPaths } from '../../state/index.ts';
@@ -72,7 +72,11 @@ async function planDisk(
   // Opening it as a machine would finds what is missing, foreign, damaged or held by somebody else.
   const chain = await openVhd(path, { readOnly: false, allowParents: allowedParents });
   try {
-    return { path, isNew: false, parents: chain.layers.slice(1).map((layer) => layer.path) };
+    return {
+      path,
+      isNew: false,
+      parents: chain instanceof DiskChain ? chain.layers.slice(1).map((layer) => layer.path) : [],
+    };
   } finally {
     await chain.close();
   }
