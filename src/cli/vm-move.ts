@@ -9,7 +9,7 @@ export const VM_ARGUMENT = argument('Name of the machine (case does not matter) 
 /** What is printed after a machine was moved to another state. */
 export async function showMoved(vm: Vm, output: CommandContext['output']): Promise<void> {
   const { id, name, state, stateReason } = await vm.info();
-  output.done({ id, name, state, stateReason }, `${name}: ${state}${stateReason === null ? '' : ` (${stateReason})`}`);
+  output.done({ id, name, state, stateReason }, `${name}: ${state}`);
 }
 
 export interface Move {
