@@ -65,13 +65,15 @@ export class BareGuest implements AsyncDisposable {
 
   /** Waits until the console's text, from `from` on, matches. */
   async waitForConsole(pattern: RegExp, timeoutMs: number, from = 0): Promise<RegExpExecArray> {
-    return await poll(
-      () => {
-        if (this.#process.exitCode !== null) throw new Error(`QEMU ended: ${this.#stderr}\n${this.consoleText}`);
-        return pattern.exec(this.consoleText.slice(from)) ?? undefined;
-      },
-      { timeoutMs, intervalMs: 20, doing: `waiting for ${pattern} on the console:\n${this.consoleText}` },
-    );
+    const look = (): RegExpExecArray | undefined => {
+      if (this.#process.exitCode !== null) throw new Error(`QEMU ended: ${this.#stderr}`);
+      return pattern.exec(this.consoleText.slice(from)) ?? undefined;
+    };
+    try {
+      return await poll(look, { timeoutMs, intervalMs: 20, doing: `waiting for ${pattern} on the console` });
+    } catch (error) {
+      throw new Error(`the console showed:\n${this.consoleText.slice(-3000)}`, { cause: error });
+    }
   }
 
   /** Types one line at the console's prompt; answers with what the command printed. */
@@ -201,7 +203,7 @@ function qemuArguments(generation: Generation, disk: string, folder: string): st
   const drive = { driver: 'vhdx', 'node-name': 'disk', file: { driver: 'file', filename: disk } };
   const common = [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-vga', 'std', '-sandbox', 'on'],
-    ...['-accel', 'tcg', '-smp', '2', '-m', '512', '-blockdev', JSON.stringify(drive)],
+    ...['-accel', 'tcg', '-smp', '2,maxcpus=3', '-m', '512', '-blockdev', JSON.stringify(drive)],
     ...['-chardev', `socket,id=console,${socket('console')}`, '-serial', 'chardev:console'],
     ...['-chardev', `socket,id=qmp,${socket('qmp')}`, '-mon', 'chardev=qmp,mode=control'],
     ...['-chardev', `socket,id=agent,${socket('agent')}`, '-device', 'virtio-serial-pci'],
@@ -214,6 +216,8 @@ function qemuArguments(generation: Generation, disk: string, folder: string): st
   }
   return [
     ...common,
+    // For what is plugged in later; Generation 1 takes it on its PCI bus.
+    ...['-device', 'pcie-root-port,id=port0,chassis=1'],
     ...['-machine', 'pc-q35-7.2,smm=on', '-global', 'driver=cfi.pflash01,property=secure,value=on'],
     ...['-drive', 'if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd'],
     ...['-drive', `if=pflash,unit=1,format=raw,file=${join(folder, 'vars.fd')}`],

@@ -1,10 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { HvError, isHvError } from '../../errors/index.ts';
+import { HvError } from '../../errors/index.ts';
 import { runProgram } from '../../system/index.ts';
 import { collectLibraries, type InitramfsParts } from './initramfs.ts';
 import { selectKernelModules } from './kernel-modules.ts';
-import { obtainPackages, packageDependencies, unpackPackage } from './packages.ts';
+import { obtainPackages, packageDependencies, refreshPackageLists, unpackPackage } from './packages.ts';
 
 /** Everything of the guest that comes from packages. */
 export interface GuestParts extends InitramfsParts {
@@ -71,30 +71,27 @@ export async function obtainGuestParts(options: GuestPartsOptions): Promise<Gues
 }
 
 async function findKernelPackages(signal: AbortSignal | undefined): Promise<readonly string[]> {
-  for (const meta of KERNEL_META_PACKAGES) {
-    const direct = await dependenciesOrNone([meta], signal);
-    const kernels = direct.filter((name) => KERNEL_PACKAGE.test(name));
-    if (kernels.length === 0) continue;
-    // Ubuntu keeps the modules in a package of their own.
-    const next = await dependenciesOrNone(kernels, signal);
-    return [...new Set([...kernels, ...next.filter((name) => KERNEL_PACKAGE.test(name))])];
-  }
+  const found = await lookForKernel(signal);
+  if (found) return found;
+  // A fresh system has no lists at all.
+  const late = (await refreshPackageLists(signal)) ? await lookForKernel(signal) : undefined;
+  if (late) return late;
   throw new HvError('not-found', `apt knows none of the packages ${KERNEL_META_PACKAGES.join(', ')}`, {
     detail: { packages: [...KERNEL_META_PACKAGES] },
     hint: 'Refresh its lists as root: apt-get update',
   });
 }
 
-async function dependenciesOrNone(
-  names: readonly string[],
-  signal: AbortSignal | undefined,
-): Promise<readonly string[]> {
-  try {
-    return await packageDependencies(names, signal);
-  } catch (error) {
-    if (isHvError(error, 'not-found')) return [];
-    throw error;
+async function lookForKernel(signal: AbortSignal | undefined): Promise<readonly string[] | undefined> {
+  for (const meta of KERNEL_META_PACKAGES) {
+    const direct = await packageDependencies([meta], signal);
+    const kernels = direct.filter((name) => KERNEL_PACKAGE.test(name));
+    if (kernels.length === 0) continue;
+    // Ubuntu keeps the modules in a package of their own.
+    const next = await packageDependencies(kernels, signal);
+    return [...new Set([...kernels, ...next.filter((name) => KERNEL_PACKAGE.test(name))])];
   }
+  return undefined;
 }
 
 /** Follows the packages' dependencies only as far as libraries are still missing. */

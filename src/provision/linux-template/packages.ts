@@ -24,7 +24,7 @@ const QUERY_DEADLINE_MS = 60_000;
 const DOWNLOAD_DEADLINE_MS = 300_000;
 const PACKAGE_NAME = /^[a-z0-9][a-z0-9+.-]*$/;
 
-/** The packages that these depend on directly, real ones only. @throws HvError `missing-dependency`, `not-found` */
+/** The packages that these depend on directly, real ones only; none of names that apt does not know. @throws HvError `missing-dependency` */
 export async function packageDependencies(
   names: readonly string[],
   signal?: AbortSignal | undefined,
@@ -111,7 +111,7 @@ async function askForFiles(
   const wanted = await inScratch(options.folder, async (folder) => {
     const first = await ask(folder);
     const isComplete = names.every((name) => first.has(name));
-    return isComplete || !(await refreshLists(options.signal)) ? first : await ask(folder);
+    return isComplete || !(await refreshPackageLists(options.signal)) ? first : await ask(folder);
   });
   const unknown = names.filter((name) => !wanted.has(name));
   if (unknown.length > 0) {
@@ -138,7 +138,7 @@ async function download(names: readonly string[], options: PackageOptions): Prom
         await run();
       } catch (error) {
         // Old lists name files that the archive has replaced since.
-        if (!isHvError(error, 'process-failed') || !(await refreshLists(options.signal))) throw error;
+        if (!isHvError(error, 'process-failed') || !(await refreshPackageLists(options.signal))) throw error;
         await run();
       }
       for (const fileName of await readdir(scratch)) {
@@ -168,8 +168,8 @@ function downloadFailed(names: readonly string[], cause: unknown): unknown {
   });
 }
 
-/** @returns whether the lists are fresh now; false for a plain user, who may not */
-async function refreshLists(signal: AbortSignal | undefined): Promise<boolean> {
+/** @returns whether apt's lists are fresh now; false for a plain user, who may not */
+export async function refreshPackageLists(signal: AbortSignal | undefined): Promise<boolean> {
   if (process.getuid?.() !== 0) return false;
   try {
     await runProgram('apt-get', ['update', '--quiet'], {
