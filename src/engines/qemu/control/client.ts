@@ -79,8 +79,9 @@ export class ControlClient implements AsyncDisposable {
     try {
       for await (const message of this.#channel) this.#take(message);
     } catch (error) {
-      if (error instanceof HvError) end = error;
-      else throw error;
+      if (!(error instanceof HvError)) throw error;
+      // A process that dies resets its connections: that is its end, not a failure of the socket.
+      end = error.code === 'io' ? new HvError('process-failed', end.message, { cause: error }) : error;
     } finally {
       this.#end ??= end;
       for (const pending of this.#pending.values()) pending.reject(this.#end);
