@@ -13,14 +13,20 @@ export interface CrashRun {
   readonly every: number;
 }
 
-const SIZE_BYTES = 6 * MIB;
+/** A fixed disk is whole; the others are wide, so that what one change touches lies in several pages of the table. */
+const SHAPES = {
+  fixed: { sizeBytes: 6 * MIB, blocks: [0, 1, 2, 3, 4, 5] },
+  dynamic: { sizeBytes: 5000 * MIB, blocks: [0, 1, 600, 2000, 4095, 4096, 4999] },
+  differencing: { sizeBytes: 5000 * MIB, blocks: [0, 1, 600, 2000, 4095, 4096, 4999] },
+};
 
 /** A workload, and what is in the file at every moment of it: after death, and after a power cut. @returns how many moments */
 export async function crashEverywhere({ type, seed, operations, every }: CrashRun): Promise<number> {
+  const { sizeBytes, blocks } = SHAPES[type];
   const initial = new MemoryStore();
   createVhdx(initial, {
     type,
-    virtualSizeBytes: SIZE_BYTES,
+    virtualSizeBytes: sizeBytes,
     blockSizeBytes: MIB,
     ...(type === 'differencing'
       ? {
@@ -32,7 +38,7 @@ export async function crashEverywhere({ type, seed, operations, every }: CrashRu
       : {}),
   });
   const random = seededRandom(seed);
-  const workload = new CrashWorkload(SIZE_BYTES, random, type === 'differencing');
+  const workload = new CrashWorkload(sizeBytes, blocks, random, type === 'differencing');
   const hostRun = randomGuid();
   const laterRun = randomGuid();
   const store = new FaultStore(initial);

@@ -4,6 +4,7 @@ import type { FaultStore } from '../../src/store/testing/fault-store.ts';
 
 export const SECTOR = 512;
 export const MIB = 1024 * 1024;
+const BLOCK_SECTORS = MIB / SECTOR;
 /** A value that no operation writes: what the parent holds. */
 const PARENT_TAG = 0x7fffffff;
 
@@ -25,6 +26,8 @@ interface Mark {
  */
 export class CrashWorkload {
   readonly sizeBytes: number;
+  /** The blocks of 1 MiB that it works on, far apart, so that their metadata lies in several pages. */
+  readonly #blocks: readonly number[];
   readonly #history: Version[][];
   readonly #acknowledged: Mark[] = [];
   readonly #flushed: Mark[] = [];
@@ -32,17 +35,18 @@ export class CrashWorkload {
   readonly #hasParent: boolean;
   #operation = 0;
 
-  constructor(sizeBytes: number, random: () => number, hasParent: boolean) {
+  constructor(sizeBytes: number, blocks: readonly number[], random: () => number, hasParent: boolean) {
     this.sizeBytes = sizeBytes;
+    this.#blocks = blocks;
     this.#random = random;
     this.#hasParent = hasParent;
     const first: Version = { operation: 0, tag: hasParent ? PARENT_TAG : 0 };
-    this.#history = Array.from({ length: sizeBytes / SECTOR }, () => [first]);
+    this.#history = Array.from({ length: blocks.length * BLOCK_SECTORS }, () => [first]);
   }
 
   open(store: ByteStore, hostRun: string): VhdxImage {
     const image = VhdxImage.open(store, { hostRun });
-    if (this.#hasParent) image.setParent(parentDisk(this.sizeBytes));
+    if (this.#hasParent) image.setParent(parentDisk(this.sizeBytes, this.#blocks));
     return image;
   }
 
@@ -77,8 +81,7 @@ export class CrashWorkload {
   findWrongSector(image: VhdxImage, events: number, model: 'death' | 'power-cut'): string | undefined {
     const acknowledged = lastBefore(this.#acknowledged, events);
     const kept = model === 'death' ? acknowledged : lastBefore(this.#flushed, events);
-    const content = new Uint8Array(this.sizeBytes);
-    image.read(0, content, 0, content.length);
+    const content = this.#read(image, 0, this.#history.length);
     const words = new Uint32Array(content.buffer);
     for (let sector = 0; sector < this.#history.length; sector++) {
       const at = (sector * SECTOR) / 4;
@@ -101,7 +104,7 @@ export class CrashWorkload {
     const tag = ++this.#operation;
     const bytes = fill(first, count, tag);
     this.#remember(first, count, tag);
-    image.write(first * SECTOR, bytes, 0, bytes.length);
+    this.#forEachPiece(first, count, (offset, from, length) => image.write(offset, bytes, from, length));
     this.#acknowledge(store);
   }
 
@@ -109,7 +112,8 @@ export class CrashWorkload {
     const [first, count] = this.#range();
     this.#operation++;
     this.#remember(first, count, 0);
-    image.writeZeroes(first * SECTOR, count * SECTOR, this.#random() < 0.8);
+    const mayUnmap = this.#random() < 0.8;
+    this.#forEachPiece(first, count, (offset, _from, length) => image.writeZeroes(offset, length, mayUnmap));
     this.#acknowledge(store);
   }
 
@@ -117,12 +121,10 @@ export class CrashWorkload {
     const [first, count] = this.#range();
     const operation = ++this.#operation;
     // Trimmed sectors read as zero or as before: the disk is asked which, before and after.
-    const before = new Uint8Array(count * SECTOR);
-    const after = new Uint8Array(count * SECTOR);
-    image.read(first * SECTOR, before, 0, before.length);
+    const before = this.#read(image, first, count);
     for (let sector = 0; sector < count; sector++) this.#history[first + sector]?.push({ operation, tag: 0 });
-    image.trim(first * SECTOR, count * SECTOR);
-    image.read(first * SECTOR, after, 0, after.length);
+    this.#forEachPiece(first, count, (offset, _from, length) => image.trim(offset, length));
+    const after = this.#read(image, first, count);
     for (let sector = 0; sector < count; sector++) {
       const start = sector * SECTOR;
       const old = before.subarray(start, start + SECTOR);
@@ -133,15 +135,32 @@ export class CrashWorkload {
 
   /** Whole blocks often, so that they lose their space. */
   #range(): [first: number, count: number] {
-    const blockSectors = MIB / SECTOR;
-    const blocks = this.#history.length / blockSectors;
+    const blocks = this.#blocks.length;
     if (this.#random() < 0.7) {
       const block = Math.floor(this.#random() * blocks);
       const count = Math.min(blocks - block, 1 + Math.floor(this.#random() * 2));
-      return [block * blockSectors, count * blockSectors];
+      return [block * BLOCK_SECTORS, count * BLOCK_SECTORS];
     }
     const first = Math.floor(this.#random() * this.#history.length);
     return [first, Math.min(this.#history.length - first, 1 + Math.floor(this.#random() * 100))];
+  }
+
+  #read(image: VhdxImage, first: number, count: number): Uint8Array {
+    const content = new Uint8Array(count * SECTOR);
+    this.#forEachPiece(first, count, (offset, from, length) => image.read(offset, content, from, length));
+    return content;
+  }
+
+  /** The places on the disk of a run of the workload's own sectors, block by block. */
+  #forEachPiece(first: number, count: number, visit: (offset: number, from: number, length: number) => void): void {
+    for (let done = 0; done < count; ) {
+      const sector = first + done;
+      const inBlock = sector % BLOCK_SECTORS;
+      const pieces = Math.min(count - done, BLOCK_SECTORS - inBlock);
+      const block = this.#blocks[Math.floor(sector / BLOCK_SECTORS)] ?? 0;
+      visit(block * MIB + inBlock * SECTOR, done * SECTOR, pieces * SECTOR);
+      done += pieces;
+    }
   }
 
   async #flush(image: VhdxImage, store: FaultStore): Promise<void> {
@@ -171,12 +190,15 @@ function fill(first: number, count: number, tag: number): Uint8Array {
   return new Uint8Array(words.buffer);
 }
 
-/** A parent that holds something everywhere. */
-export function parentDisk(sizeBytes: number): ParentDisk {
-  const content = fill(0, sizeBytes / SECTOR, PARENT_TAG);
+/** A parent that holds something in every sector: the sector's number among those of its block's place in the list. */
+function parentDisk(sizeBytes: number, blocks: readonly number[]): ParentDisk {
   return {
     sizeBytes,
-    read: (offset, target, targetStart, length) => target.set(content.subarray(offset, offset + length), targetStart),
+    read(offset, target, targetStart, length) {
+      const index = blocks.indexOf(Math.floor(offset / MIB));
+      const first = Math.max(0, index) * BLOCK_SECTORS + (offset % MIB) / SECTOR;
+      target.set(fill(first, length / SECTOR, PARENT_TAG), targetStart);
+    },
     *segments(offset, length, depth) {
       yield { offset, length, kind: 'data', depth, store: undefined, fileOffset: offset };
     },

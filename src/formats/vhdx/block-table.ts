@@ -103,6 +103,16 @@ export class BlockTable {
     return Math.floor(block / chunkRatio) * (chunkRatio + 1) + chunkRatio;
   }
 
+  /** Where the sector bitmap lies that covers a partly present block. @throws HvError `corrupt` when there is none */
+  bitmapOffset(block: number): number {
+    const index = this.bitmapIndex(block);
+    const page = this.#pageOf(index);
+    if (stateIn(page, index) !== BITMAP.present) {
+      throw corrupt(this.#name, 'bitmap-missing', this.#offset + index * BAT_ENTRY_BYTES, block);
+    }
+    return offsetIn(page, index);
+  }
+
   /** The page that holds an entry, checked. @throws HvError `corrupt` */
   pageOf(index: number): MetadataPage {
     return this.#pageOf(index);

@@ -61,7 +61,7 @@ export function validateNewVhdx(spec: NewVhdx): void {
   };
   const logical = spec.logicalSectorSizeBytes ?? NEW_FILE.logicalSectorSize;
   const physical = spec.physicalSectorSizeBytes ?? NEW_FILE.physicalSectorSize;
-  const block = spec.blockSizeBytes ?? NEW_FILE.dynamicBlockSize;
+  const block = spec.blockSizeBytes ?? defaultBlockSize(spec.type);
   if (logical !== 512 && logical !== 4096) refuse('the logical sector size must be 512 or 4096 bytes', logical);
   if (physical !== 512 && physical !== 4096) refuse('the physical sector size must be 512 or 4096 bytes', physical);
   if (!isPowerOfTwo(block) || block < MIN_BLOCK_SIZE || block > MAX_BLOCK_SIZE) {
@@ -124,7 +124,8 @@ export function createVhdx(store: ByteStore, spec: NewVhdx): void {
   });
 }
 
-function defaultBlockSize(type: VhdxType): number {
+/** What Windows chooses. */
+export function defaultBlockSize(type: VhdxType): number {
   if (type === 'dynamic') return NEW_FILE.dynamicBlockSize;
   return type === 'fixed' ? NEW_FILE.fixedBlockSize : NEW_FILE.differencingBlockSize;
 }

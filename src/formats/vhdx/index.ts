@@ -10,7 +10,14 @@
  * Must not import disk or anything above; store only.
  */
 export type { VhdxCorruption } from './corruption.ts';
-export { createVhdx, MIN_VIRTUAL_SIZE, type NewVhdx, type VhdxType, validateNewVhdx } from './create.ts';
+export {
+  createVhdx,
+  defaultBlockSize,
+  MIN_VIRTUAL_SIZE,
+  type NewVhdx,
+  type VhdxType,
+  validateNewVhdx,
+} from './create.ts';
 export type { MetadataItem, VhdxHeader } from './format.ts';
 export { hasVhdxSignature } from './header.ts';
 export { inheritableItems, readVhdxSummary, replaceLocator, type VhdxSummary } from './inspect.ts';

@@ -418,8 +418,7 @@ export class VhdxImage implements ParentDisk {
 
   /** How many bytes from `offset` on are present here (positive) or in the parent (negative); looks at `length` at most. */
   #bitRun(block: number, offset: number, length: number): number {
-    const index = this.#table.bitmapIndex(block);
-    const bitmapOffset = offsetIn(this.#table.pageOf(index), index);
+    const bitmapOffset = this.#table.bitmapOffset(block);
     const inChunk = offset % this.#chunkBytes;
     const firstSector = Math.floor(inChunk / this.#sectorSize);
     const sectors = Math.ceil((inChunk + length) / this.#sectorSize) - firstSector;
@@ -511,8 +510,7 @@ export class VhdxImage implements ParentDisk {
       return;
     }
     const fileOffset = this.#fileOffset;
-    const bitmapIndex = this.#table.bitmapIndex(block);
-    const bitmapOffset = offsetIn(this.#table.pageOf(bitmapIndex), bitmapIndex);
+    const bitmapOffset = this.#table.bitmapOffset(block);
     if (readBitRun(this.#cache, bitmapOffset, firstSector, sectors) === sectors) {
       this.#store.write(fileOffset + inBlock, source, sourceStart, length);
       return;
