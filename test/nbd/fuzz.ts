@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { expect } from 'vitest';
+import { HvError } from '../../src/errors/index.ts';
 import { Connection } from '../../src/protocols/nbd/connection.ts';
 import type { Transport, TransportListener } from '../../src/protocols/nbd/transport.ts';
 import { Command, Option } from '../../src/protocols/nbd/wire.ts';
@@ -194,7 +195,8 @@ async function checkGoodClient(client: TestClient, stamp: number): Promise<void>
  */
 export async function fuzzServer(inputs: number, seed: number): Promise<void> {
   const faults: unknown[] = [];
-  await using served = await Served.start(new MemoryDevice(SIZE_BYTES), {
+  const device = new MemoryDevice(SIZE_BYTES);
+  await using served = await Served.start(device, {
     handshakeTimeoutMs: 5000,
     onFault: (error) => faults.push(error),
   });
@@ -202,9 +204,12 @@ export async function fuzzServer(inputs: number, seed: number): Promise<void> {
   for (let index = 0; index < inputs; index++) {
     const random = randomOf(seed + index);
     const input = mutate(session(random), random);
+    const kind = (['read', 'write', 'flush'] as const)[random(40)];
+    device.failure = kind && { kind, error: new HvError('io', 'told to fail') };
     const startedAt = performance.now();
     if (index % 50 === 0) await feedSocket(served, input);
     else await feed(served, input, random, (error) => faults.push(error));
+    device.failure = undefined;
     const tookMs = performance.now() - startedAt;
     expect(tookMs, `input with seed ${seed + index} took ${tookMs} ms`).toBeLessThan(MAX_INPUT_MS);
     expect(faults, `input with seed ${seed + index}`).toEqual([]);

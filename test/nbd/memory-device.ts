@@ -17,6 +17,8 @@ export class MemoryDevice implements BlockDevice {
   writes: { readonly offset: number; readonly length: number }[] = [];
   /** Thrown by the next accesses of these kinds. */
   failure: { readonly kind: 'read' | 'write' | 'flush'; readonly error: Error } | undefined;
+  /** How long every read holds the thread up: a disk that takes so long is read through the pool. */
+  readDelayMs = 0;
   /** Flushes wait for it. */
   flushGate: Promise<void> = Promise.resolve();
 
@@ -29,6 +31,7 @@ export class MemoryDevice implements BlockDevice {
 
   read(offset: number, target: Uint8Array, targetStart: number, length: number): void {
     this.#access('read', offset, length);
+    for (const until = performance.now() + this.readDelayMs; performance.now() < until; );
     target.set(this.bytes.subarray(offset, offset + length), targetStart);
   }
 

@@ -190,7 +190,7 @@ describe('nbd with other people’s clients', () => {
         await ended;
       }
       await good;
-      await expect.poll(() => served.export.stats.connections).toBe(0);
+      await expect.poll(() => served.export.stats.connections, { timeout: 10_000 }).toBe(0);
       expect(await output('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', served.uri, path)).toContain('identical');
     });
   });

@@ -63,9 +63,10 @@ describe('nbd transmission', () => {
     expect(reply.chunkTypes).toContain(ChunkType.offsetHole);
     expect(reply.chunkTypes).toContain(ChunkType.offsetData);
     expect(reply.data.equals(device.bytes.subarray(0, 16 * MIB))).toBe(true);
-    const whole = await client.read(0, 16 * MIB, CommandFlag.df);
+    const whole = await client.read(2 * MIB - 1000, 65_536, CommandFlag.df);
     expect(whole.chunkTypes).toEqual([ChunkType.offsetData]);
-    expect(whole.data.equals(reply.data)).toBe(true);
+    expect(whole.data.equals(device.bytes.subarray(2 * MIB - 1000, 2 * MIB - 1000 + 65_536))).toBe(true);
+    expect((await client.read(0, 16 * MIB, CommandFlag.df)).error).toBe(NbdErrno.eoverflow);
     await client.disconnect();
   });
 
@@ -189,6 +190,58 @@ describe('nbd transmission', () => {
     await Promise.all([first.disconnect(), second.disconnect()]);
   });
 
+  it.each([true, false])(
+    'answers reads that wait for slow storage, with others between (structured replies: %s)',
+    async (structured) => {
+      const device = new MemoryDevice(SIZE_BYTES);
+      device.write(0, pattern(8 * MIB, 3), 0, 8 * MIB);
+      await using served = await Served.start(device);
+      const client = await TestClient.connect(served.socketPath, { structured });
+      device.readDelayMs = 0.5;
+      for (let round = 0; round < 5; round++) {
+        const requests = [
+          client.request(Command.flush, 0, 0, 0),
+          client.read(round * 1000, 5 * MIB + round),
+          client.write(10 * MIB, pattern(4096, round), CommandFlag.fua),
+          client.read(0, 4096),
+          client.read(100_000, 100_000),
+          client.request(Command.cache, 0, 0, 3 * MIB),
+          client.request(Command.flush, 0, 0, 0),
+          client.read(MIB, 200_000),
+        ];
+        const replies = await Promise.all(requests);
+        expect(replies.map(({ error }) => error)).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
+        expect(replies[1]?.data.equals(device.bytes.subarray(round * 1000, round * 1001 + 5 * MIB))).toBe(true);
+        expect(replies[4]?.data.equals(device.bytes.subarray(100_000, 200_000))).toBe(true);
+        expect(replies[7]?.data.equals(device.bytes.subarray(MIB, MIB + 200_000))).toBe(true);
+      }
+      expect(served.export.stats.coldReads).toBeGreaterThan(10);
+      await client.disconnect();
+    },
+  );
+
+  it('hangs up when a long read in simple form fails after its beginning was sent, and fails it else', async () => {
+    const device = new MemoryDevice(SIZE_BYTES);
+    device.write(0, pattern(8 * MIB, 3), 0, 8 * MIB);
+    const read = device.read.bind(device);
+    let failsAt = 3 * MIB;
+    device.read = (offset, target, start, length) => {
+      if (offset + length > failsAt) throw new HvError('io', 'bad sector');
+      read(offset, target, start, length);
+    };
+    await using served = await Served.start(device);
+    const simple = await TestClient.connect(served.socketPath, { structured: false });
+    const structured = await TestClient.connect(served.socketPath);
+    expect((await structured.read(0, 8 * MIB)).error).toBe(NbdErrno.eio);
+    expect((await structured.read(0, MIB)).error).toBe(0);
+    await expect(simple.read(0, 8 * MIB)).rejects.toThrow('the connection ended');
+    failsAt = 0;
+    const again = await TestClient.connect(served.socketPath, { structured: false });
+    expect((await again.read(0, 8 * MIB)).error).toBe(NbdErrno.eio);
+    expect((await again.request(Command.flush, 0, 0, 0)).error).toBe(0);
+    await Promise.all([again.disconnect(), structured.disconnect()]);
+  });
+
   it('answers what it was asked before a disconnect that follows at once', async () => {
     const device = new MemoryDevice(SIZE_BYTES);
     await using served = await Served.start(device);
@@ -235,7 +288,7 @@ describe('nbd transmission', () => {
     expect((await good.write(0, pattern(4096, 4))).error).toBe(0);
     expect((await good.read(0, 4096)).data.equals(pattern(4096, 4))).toBe(true);
     await good.disconnect();
-    await expect.poll(() => served.export.stats.connections).toBe(0);
+    await expect.poll(() => served.export.stats.connections, { timeout: 10_000 }).toBe(0);
   });
 
   it('holds requests back while the device is exchanged, then answers them', async () => {
@@ -264,7 +317,7 @@ describe('nbd transmission', () => {
     const gate = deferred<void>();
     device.flushGate = gate.promise;
     const flush = client.request(Command.flush, 0, 0, 0);
-    await expect.poll(() => served.export.stats.requests).toBe(1);
+    await expect.poll(() => served.export.stats.requests, { timeout: 10_000 }).toBe(1);
     const removed = served.server.removeExport('gone');
     expect((await client.read(0, 512)).error).toBe(NbdErrno.eshutdown);
     gate.resolve();

@@ -45,16 +45,14 @@ export class Connection implements TransportListener, ExportClient {
   }
 
   onReceive(chunk: Buffer): void {
-    try {
+    this.#guarded(() => {
       if (this.#transmission) this.#transmission.receive(chunk);
       else this.#negotiate(chunk);
-    } catch (error) {
-      this.#fault(error);
-    }
+    });
   }
 
   onDrain(): void {
-    this.#guarded((transmission) => transmission.drained());
+    this.#guarded(() => this.#transmission?.drained());
   }
 
   onClose(): void {
@@ -66,11 +64,11 @@ export class Connection implements TransportListener, ExportClient {
   }
 
   wake(): void {
-    this.#guarded((transmission) => transmission.resume());
+    this.#guarded(() => this.#transmission?.resume());
   }
 
   async shutdown(): Promise<void> {
-    if (this.#transmission) this.#guarded((transmission) => transmission.shutdown());
+    if (this.#transmission) this.#guarded(() => this.#transmission?.shutdown());
     else this.#transport.destroy();
     // A peer that reads nothing must not hold up the end.
     const timer = setTimeout(() => this.#transport.destroy(), 1000);
@@ -97,13 +95,13 @@ export class Connection implements TransportListener, ExportClient {
     this.#export = negotiated.export;
     this.#export.clients.add(this);
     this.#export.stats.connections++;
-    this.#transmission = new Transmission(negotiated, this.#transport);
+    this.#transmission = new Transmission(negotiated, this.#transport, (work) => this.#guarded(work));
     if (rest.length > 0) this.#transmission.receive(rest);
   }
 
-  #guarded(work: (transmission: Transmission) => void): void {
+  #guarded(work: () => void): void {
     try {
-      if (this.#transmission) work(this.#transmission);
+      work();
     } catch (error) {
       this.#fault(error);
     }

@@ -233,8 +233,10 @@ export class Export implements ExportInfo {
 
   #startFlush(): Promise<void> {
     this.stats.flushes++;
-    const running = this.device.flush().finally(() => {
-      if (this.#runningFlush === running) this.#runningFlush = undefined;
+    const flushDevice = async (): Promise<void> => this.device.flush();
+    const running = flushDevice().finally(() => {
+      // Nobody has started another meanwhile: that waits for this one.
+      this.#runningFlush = undefined;
       this.#tellIdle();
     });
     this.#runningFlush = running;

@@ -10,7 +10,8 @@ import { MAX_STRING_BYTES } from './wire.ts';
 
 /** sockaddr_un holds 108 bytes with the final zero; longer paths are cut silently below us. */
 const MAX_SOCKET_PATH_BYTES = 107;
-const MAX_CONNECTIONS = 128;
+/** Each may cost some MiB of buffers. */
+const MAX_CONNECTIONS = 64;
 
 export interface ListenOptions {
   /** Permissions of the socket, 0o600 unless told otherwise: whoever may write to it has the disks. */

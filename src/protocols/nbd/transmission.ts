@@ -20,7 +20,7 @@ import {
 
 /** Header and offset of an OFFSET_DATA chunk. */
 const DATA_PREFIX_SIZE = CHUNK_HEADER_SIZE + 8;
-/** Longer reads are answered in pieces, so that sending one overlaps with reading the next. */
+/** Longer reads are answered in pieces: sending one overlaps with reading the next, and no peer costs much memory. */
 const READ_PIECE_BYTES = 128 * 1024;
 /** A run of zeros at least this long becomes a hole chunk; below it the header costs as much as the bytes. */
 const MIN_HOLE_BYTES = 4096;
@@ -28,7 +28,7 @@ const MIN_HOLE_BYTES = 4096;
 const MAX_PENDING_OUTPUT_BYTES = 2 * 1024 * 1024;
 /** Replies that wait for storage; above either no further request is taken. */
 const MAX_WAITING_REQUESTS = 256;
-const MAX_WAITING_BYTES = 8 * 1024 * 1024;
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** After so many requests without company, a peer is taken for one that waits for every reply. */
 const LONELY_REQUESTS = 16;
 /** Data read from storage is copied behind other replies up to this size; larger data is sent from where it lies. */
@@ -53,6 +53,8 @@ interface LongRequest {
   /** Pieces of a read that wait for storage. */
   waitingPieces: number;
   error: number;
+  /** Of a read in simple form: the reply has begun, so that nothing but its data may follow. */
+  isReplyBegun: boolean;
 }
 
 /**
@@ -66,6 +68,7 @@ export class Transmission {
   readonly #baseAllocation: boolean;
   readonly #transport: Transport;
   readonly #replies: ReplyBuffer;
+  readonly #guarded: (work: () => void) => void;
 
   readonly #header = Buffer.allocUnsafeSlow(REQUEST_HEADER_SIZE);
   #headerUsed = 0;
@@ -85,6 +88,8 @@ export class Transmission {
 
   /** Requests in a row that came while no other was in progress. */
   #lonelyRequests = 0;
+  /** Late replies that must not come between the parts of another. */
+  #heldReplies: (() => void)[] = [];
   #waitingRequests = 0;
   #waitingBytes = 0;
   #isRunning = false;
@@ -94,7 +99,9 @@ export class Transmission {
   #isShuttingDown = false;
   #isClosed = false;
 
-  constructor(negotiated: Negotiated<Export>, transport: Transport) {
+  /** `guarded` runs what an event loop calls: an exception in it must end no more than this connection. */
+  constructor(negotiated: Negotiated<Export>, transport: Transport, guarded: (work: () => void) => void) {
+    this.#guarded = guarded;
     this.#export = negotiated.export;
     this.#structured = negotiated.structuredReplies;
     this.#baseAllocation = negotiated.baseAllocation;
@@ -140,6 +147,7 @@ export class Transmission {
       this.#export.isGated ||
       this.#waitingRequests >= MAX_WAITING_REQUESTS ||
       this.#waitingBytes >= MAX_WAITING_BYTES ||
+      (!this.#structured && this.#long !== undefined && this.#long.waitingPieces > 0) ||
       this.#transport.pendingBytes() > MAX_PENDING_OUTPUT_BYTES
     );
   }
@@ -260,11 +268,11 @@ export class Transmission {
       this.#answer(Command.read, cookieHigh, cookieLow, NbdErrno.ok);
       return;
     }
-    const inOnePiece = !this.#structured || (flags & CommandFlag.df) !== 0;
     if (length <= READ_PIECE_BYTES) {
       this.#readPiece(cookieHigh, cookieLow, offset, length, undefined);
-    } else if (inOnePiece) {
-      this.#readLater(cookieHigh, cookieLow, offset, length, undefined);
+    } else if ((flags & CommandFlag.df) !== 0) {
+      // Allowed from 64 KiB on; the client then asks again without wishing for one piece.
+      this.#answer(Command.read, cookieHigh, cookieLow, NbdErrno.eoverflow);
     } else {
       this.#startLong(Command.read, flags, cookieHigh, cookieLow, offset, length);
     }
@@ -272,7 +280,7 @@ export class Transmission {
 
   /** Answers from memory, at once; what is not there is fetched and answered later. `of`: a part of that request. */
   #readPiece(cookieHigh: number, cookieLow: number, offset: number, length: number, of: LongRequest | undefined): void {
-    const prefix = this.#structured ? DATA_PREFIX_SIZE : SIMPLE_REPLY_SIZE;
+    const prefix = this.#dataPrefixSize(of);
     const at = this.#replies.reserve(prefix + length);
     const buffer = this.#replies.buffer;
     let found: 'memory' | 'zero' | 'cold';
@@ -293,24 +301,26 @@ export class Transmission {
       this.#hole(flags, cookieHigh, cookieLow, offset, length);
     } else {
       if (found === 'zero') buffer.fill(0, at + prefix, at + prefix + length);
-      this.#writeDataPrefix(buffer, at, flags, cookieHigh, cookieLow, offset, length);
+      if (prefix > 0) this.#writeDataPrefix(buffer, at, flags, cookieHigh, cookieLow, offset, length);
       this.#replies.commit(prefix + length);
+      if (of) of.isReplyBegun = true;
     }
   }
 
   #readLater(cookieHigh: number, cookieLow: number, offset: number, length: number, of: LongRequest | undefined): void {
-    const prefix = this.#structured ? DATA_PREFIX_SIZE : SIMPLE_REPLY_SIZE;
+    const prefix = this.#dataPrefixSize(of);
     const bytes = Buffer.allocUnsafe(prefix + length);
     this.#waitingRequests++;
     this.#waitingBytes += length;
     if (of) of.waitingPieces++;
-    const finish = (error: number): void => {
+    this.#whenDone(this.#export.readCold(offset, bytes, prefix, length), !of, (error) => {
       this.#waitingRequests--;
       this.#waitingBytes -= length;
       if (this.#isClosed) return;
       if (error === NbdErrno.ok) {
-        const flags = of ? 0 : CHUNK_FLAG_DONE;
-        this.#writeDataPrefix(bytes, 0, flags, cookieHigh, cookieLow, offset, length);
+        if (prefix > 0) {
+          this.#writeDataPrefix(bytes, 0, of ? 0 : CHUNK_FLAG_DONE, cookieHigh, cookieLow, offset, length);
+        }
         if (bytes.length <= MAX_COPIED_BYTES) {
           const at = this.#replies.reserve(bytes.length);
           bytes.copy(this.#replies.buffer, at);
@@ -319,15 +329,18 @@ export class Transmission {
       } else if (!of) this.#answer(Command.read, cookieHigh, cookieLow, error);
       if (of) {
         if (error !== NbdErrno.ok) of.error = error;
+        else of.isReplyBegun = true;
         of.waitingPieces--;
         this.#finishReadIfDone(of);
       }
       this.#afterLateReply();
-    };
-    this.#export.readCold(offset, bytes, prefix, length).then(
-      () => finish(NbdErrno.ok),
-      (error: unknown) => finish(errnoOf(error)),
-    );
+    });
+  }
+
+  /** What precedes data: nothing when a reply in simple form goes on. */
+  #dataPrefixSize(of: LongRequest | undefined): number {
+    if (this.#structured) return DATA_PREFIX_SIZE;
+    return of?.isReplyBegun ? 0 : SIMPLE_REPLY_SIZE;
   }
 
   #writeDataPrefix(
@@ -355,16 +368,29 @@ export class Transmission {
   }
 
   #finishReadIfDone(long: LongRequest): void {
-    if (long.position < long.end || long.waitingPieces > 0) return;
-    if (long.error !== NbdErrno.ok) this.#export.stats.errors++;
-    this.#replies.done(long.cookieHigh, long.cookieLow, long.error);
+    const isFailed = long.error !== NbdErrno.ok;
+    if ((long.position < long.end && !isFailed) || long.waitingPieces > 0) return;
+    if (this.#long === long) this.#long = undefined;
+    if (isFailed) this.#export.stats.errors++;
+    if (this.#structured) this.#replies.done(long.cookieHigh, long.cookieLow, long.error);
+    else if (isFailed && long.isReplyBegun) {
+      // The simple form has no way to take back a success.
+      this.#transport.destroy();
+      return;
+    } else if (isFailed) this.#replies.simple(long.cookieHigh, long.cookieLow, long.error);
+    for (const reply of this.#heldReplies.splice(0)) reply();
   }
 
   async #readAhead(offset: number, length: number): Promise<void> {
     const end = offset + Math.min(length, MAX_CACHED_BYTES);
     const scratch = Buffer.allocUnsafeSlow(Math.min(CACHE_PIECE_BYTES, Math.max(1, length)));
-    for (let at = offset; at < end && !this.#isClosed; at += CACHE_PIECE_BYTES) {
-      await this.#export.readCold(at, scratch, 0, Math.min(CACHE_PIECE_BYTES, end - at));
+    this.#waitingBytes += scratch.length;
+    try {
+      for (let at = offset; at < end && !this.#isClosed; at += CACHE_PIECE_BYTES) {
+        await this.#export.readCold(at, scratch, 0, Math.min(CACHE_PIECE_BYTES, end - at));
+      }
+    } finally {
+      this.#waitingBytes -= scratch.length;
     }
   }
 
@@ -441,6 +467,7 @@ export class Transmission {
       end: offset + length,
       waitingPieces: 0,
       error: NbdErrno.ok,
+      isReplyBegun: false,
     };
   }
 
@@ -453,17 +480,18 @@ export class Transmission {
     const left = long.end - long.position;
     let length = Math.min(left, READ_PIECE_BYTES);
     try {
-      const run = this.#export.firstRun(long.position, left, MIN_HOLE_BYTES, READ_PIECE_BYTES);
+      const run = this.#structured
+        ? this.#export.firstRun(long.position, left, MIN_HOLE_BYTES, READ_PIECE_BYTES)
+        : { isZero: false, length };
       length = run.length;
       if (run.isZero) this.#hole(0, long.cookieHigh, long.cookieLow, long.position, length);
       else this.#readPiece(long.cookieHigh, long.cookieLow, long.position, length, long);
     } catch (error) {
       long.error = errnoOf(error);
     }
-    // After an error nothing more is worth reading.
-    long.position = long.error === NbdErrno.ok ? long.position + length : long.end;
-    if (long.position < long.end) return;
-    this.#long = undefined;
+    long.position += length;
+    // Pieces that are under way finish it when they come.
+    if (this.#structured && (long.position >= long.end || long.error !== NbdErrno.ok)) this.#long = undefined;
     this.#finishReadIfDone(long);
   }
 
@@ -489,7 +517,7 @@ export class Transmission {
     this.#isYielding = true;
     setImmediate(() => {
       this.#isYielding = false;
-      this.resume();
+      this.#guarded(() => this.resume());
     });
   }
 
@@ -528,15 +556,24 @@ export class Transmission {
 
   #answerLater(command: number, cookieHigh: number, cookieLow: number, work: Promise<void>): void {
     this.#waitingRequests++;
-    const finish = (error: number): void => {
+    this.#whenDone(work, true, (error) => {
       this.#waitingRequests--;
       if (this.#isClosed) return;
       this.#answer(command, cookieHigh, cookieLow, error);
       this.#afterLateReply();
+    });
+  }
+
+  /** `isWhole`: what `finish` sends is a reply of its own, which must not come between the parts of another. */
+  #whenDone(work: Promise<void>, isWhole: boolean, finish: (error: number) => void): void {
+    const done = (error: number): void => {
+      const mustWait = isWhole && !this.#structured && this.#long?.isReplyBegun === true && !this.#isClosed;
+      if (mustWait) this.#heldReplies.push(() => finish(error));
+      else this.#guarded(() => finish(error));
     };
     work.then(
-      () => finish(NbdErrno.ok),
-      (error: unknown) => finish(errnoOf(error)),
+      () => done(NbdErrno.ok),
+      (error: unknown) => done(errnoOf(error)),
     );
   }
 
@@ -547,9 +584,11 @@ export class Transmission {
     setImmediate(() => {
       this.#isFlushScheduled = false;
       if (this.#isClosed) return;
-      this.#replies.flush();
-      this.#endIfFinished();
-      this.resume();
+      this.#guarded(() => {
+        this.#replies.flush();
+        this.#endIfFinished();
+        this.resume();
+      });
     });
   }
 
