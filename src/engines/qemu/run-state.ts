@@ -5,14 +5,14 @@ import { type LongOptions, poll } from '../../async/index.ts';
 import { fromSystemError, HvError, isHvError } from '../../errors/index.ts';
 import { judgeMove } from '../../model/index.ts';
 import { removeRuntime, type VmDefinition } from '../../state/index.ts';
-import { isAlive, readMemory } from '../../system/index.ts';
+import { isAlive, readMemory, requireProgram } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import type { ControlClient } from './control/client.ts';
 import { collectGarbage, makeRunFolder, readTail } from './data-folder.ts';
 import { finishPending, readForest } from './layers.ts';
 import { observe } from './observe.ts';
 import { machineTypeFor } from './qemu-arguments.ts';
-import { qemuVersion, requireFirmware } from './qemu-programs.ts';
+import { QEMU_SYSTEM, qemuVersion, requireFirmware } from './qemu-programs.ts';
 import { order } from './worker/client.ts';
 import { QEMU_LOG } from './worker/qemu-process.ts';
 import { savedSchema } from './worker/wire.ts';
@@ -44,7 +44,9 @@ export async function startMachine(context: EngineContext, given: VmDefinition, 
 /** What a start needs beside the worker: everything here can fail without anything having happened. */
 async function prepareStart(context: EngineContext, definition: VmDefinition): Promise<VmDefinition> {
   const { specification } = definition;
-  const version = await qemuVersion();
+  // A pinned machine has met its QEMU before: looking at the version again would only cost a process.
+  const machineType = definition.machineType ?? machineTypeFor(specification.generation, await qemuVersion());
+  await requireProgram(QEMU_SYSTEM);
   const firmware = specification.generation === 2 ? await requireFirmware() : null;
   for (const drive of specification.hardDiskDrives) await requireFile(drive.path);
   const memory = readMemory();
@@ -58,9 +60,7 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
   await removeRuntime(context.runFolder(definition.id));
   await collectGarbage(definition, (await readForest(definition)).files);
   let prepared = definition;
-  if (definition.machineType === null) {
-    prepared = { ...prepared, machineType: machineTypeFor(specification.generation, version) };
-  }
+  if (definition.machineType === null) prepared = { ...prepared, machineType };
   if (firmware && definition.nvramFile === null) {
     const nvramFile = 'nvram.fd';
     const path = join(definition.dataPath, nvramFile);
