@@ -31,11 +31,12 @@ function firstLine(error) {
 }
 
 /**
- * Why a test did not run: ctx.skip('reason'), or "(skipped: reason)" or "(skipped where ...)" in its title or that of a suite around it.
+ * Why a test did not run: ctx.skip('reason'), or "(skipped: reason)" or "(skipped where ...)" in its title or that of a
+ * suite around it.
  * Undefined: it says nothing, or it never came to its turn.
  */
 export function skipReason({ name, note }) {
-  return note ?? /\(skipped(?::| where| because) ([^)]+)\)/.exec(name)?.[1];
+  return note ?? /\(skipped:? ([^)]+)\)/.exec(name)?.[1];
 }
 
 /**
