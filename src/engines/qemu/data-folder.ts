@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
-import { chown, lchown, mkdir, open, readdir, rm } from 'node:fs/promises';
+import { chown, type FileHandle, lchown, mkdir, open, readdir, readlink, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fromSystemError, isSystemError } from '../../errors/index.ts';
+import { fromSystemError, HvError, isSystemError } from '../../errors/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
 
 /** Parts of a machine's data folder. */
@@ -49,6 +49,43 @@ export async function readTail(path: string, maxBytes: number): Promise<string> 
     if (isSystemError(error, 'ENOENT', 'ELOOP')) return '';
     throw fromSystemError(error, `cannot read ${path}`, { path });
   }
+}
+
+/**
+ * Copies a file into the machine's data folder as that machine's user would: nothing is replaced, no link is followed on
+ * the last step, and what was opened is then asked for its true place, so that no planted folder leads outside either.
+ */
+export async function copyIntoData(
+  definition: Pick<VmDefinition, 'dataPath' | 'user'>,
+  source: string,
+  file: string,
+): Promise<void> {
+  const target = join(definition.dataPath, file);
+  const isInside = async (handle: FileHandle, folder: string): Promise<boolean> =>
+    (await readlink(`/proc/self/fd/${handle.fd}`)).startsWith(`${await realpath(folder)}/`);
+  try {
+    await using from = await open(source, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const isOwn = source.startsWith(`${definition.dataPath}/`);
+    if (!(await from.stat()).isFile() || (isOwn && !(await isInside(from, definition.dataPath)))) throw notOurs(source);
+    await using to = await open(
+      target,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      0o600,
+    );
+    if (!(await isInside(to, definition.dataPath))) throw notOurs(target);
+    await to.writeFile(await from.readFile());
+    await to.sync();
+    if (definition.user) await to.chown(definition.user.uid, definition.user.gid);
+  } catch (error) {
+    throw fromSystemError(error, `cannot copy ${source} to ${target}`, { path: target });
+  }
+}
+
+function notOurs(path: string): HvError {
+  return new HvError('permission-denied', `${path} is not what hv put there`, {
+    detail: { path },
+    hint: 'Look at what the machine did to its own data folder.',
+  });
 }
 
 /** Deletes what crashed operations left in the data folder: files that neither the definition nor a kept layer names. */

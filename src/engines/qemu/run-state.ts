@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { copyFile, lchown, rm, stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, poll } from '../../async/index.ts';
 import { fromSystemError, HvError, isHvError } from '../../errors/index.ts';
@@ -8,7 +8,7 @@ import { removeRuntime, type VmDefinition } from '../../state/index.ts';
 import { isAlive, readMemory, requireProgram } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import type { ControlClient } from './control/client.ts';
-import { collectGarbage, makeRunFolder, readTail } from './data-folder.ts';
+import { collectGarbage, copyIntoData, makeRunFolder, readTail } from './data-folder.ts';
 import { finishPending, readForest } from './layers.ts';
 import { observe } from './observe.ts';
 import { machineTypeFor } from './qemu-arguments.ts';
@@ -63,10 +63,8 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
   if (definition.machineType === null) prepared = { ...prepared, machineType };
   if (firmware && definition.nvramFile === null) {
     const nvramFile = 'nvram.fd';
-    const path = join(definition.dataPath, nvramFile);
-    await rm(path, { force: true });
-    await copyFile(firmware.variables, path);
-    if (definition.user) await lchown(path, definition.user.uid, definition.user.gid);
+    await rm(join(definition.dataPath, nvramFile), { force: true }); // of a start that came to nothing
+    await copyIntoData(definition, firmware.variables, nvramFile);
     prepared = { ...prepared, nvramFile };
   }
   if (prepared !== definition) await context.store.save(prepared);

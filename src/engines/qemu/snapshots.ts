@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { copyFile, lchown, link, rm } from 'node:fs/promises';
+import { link, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, throwIfAborted, Undo } from '../../async/index.ts';
 import { createVhd } from '../../disk/index.ts';
@@ -8,7 +8,7 @@ import type { SnapshotService } from '../../host/index.ts';
 import { nameKey, type SnapshotInfo, type SnapshotType, validName } from '../../model/index.ts';
 import type { SnapshotDefinition, VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
-import { DATA } from './data-folder.ts';
+import { copyIntoData, DATA } from './data-folder.ts';
 import { dropAbandonedLayers, finishPending, knownParents, simplifyLayers } from './layers.ts';
 import { observe } from './observe.ts';
 import { forceOff, judge } from './run-state.ts';
@@ -209,10 +209,8 @@ export class QemuSnapshotService implements SnapshotService {
   }
 
   async #copyData(definition: VmDefinition, from: string, to: string, undo: Undo): Promise<void> {
-    const path = join(definition.dataPath, to);
-    await copyFile(join(definition.dataPath, from), path);
-    undo.defer(() => rm(path, { force: true }));
-    if (definition.user) await lchown(path, definition.user.uid, definition.user.gid);
+    await copyIntoData(definition, join(definition.dataPath, from), to);
+    undo.defer(() => rm(join(definition.dataPath, to), { force: true }));
   }
 
   /** A memory state never changes once written: two names for one file do. */
