@@ -208,7 +208,7 @@ export class VmWorker {
       if (restoreFrom !== null) await this.#restore(restoreFrom, control);
       if (control.signal.aborted) throw new HvError('aborted', 'the start was cancelled');
     } catch (error) {
-      this.#ending ??= this.#teardown(qemu, true);
+      this.#ending ??= this.#teardown(qemu, true).then(() => removeRuntime(this.#context.runFolder));
       await this.#ending;
       setImmediate(() => this.#context.leave(0));
       throw error;
@@ -398,6 +398,7 @@ export class VmWorker {
         kind,
         message: message.slice(0, 2000),
       });
+      // Last: whoever sees the machine off also finds the reason.
       await removeRuntime(this.#context.runFolder);
       setImmediate(() => this.#context.leave(0));
     })();
@@ -417,7 +418,6 @@ export class VmWorker {
     await this.#agent?.close();
     await qmp?.close();
     await this.#context.dataPlane.close();
-    await removeRuntime(this.#context.runFolder);
   }
 
   #monitor(): QmpClient {
