@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { type Deferred, deferred, type LongOptions } from '../../../async/index.ts';
+import { type Deferred, deferred, type LongOptions, throwIfAborted } from '../../../async/index.ts';
 import { HvError, type HvErrorJson, invariant } from '../../../errors/index.ts';
 import { connectUnixSocket, JsonLineChannel, type JsonObject } from '../../../protocols/qmp/index.ts';
 import { type Order, replySchema } from './wire.ts';
@@ -41,6 +41,7 @@ export class ControlClient implements AsyncDisposable {
    */
   async call(request: Order, options: LongOptions = {}): Promise<unknown> {
     const { signal, onProgress } = options;
+    throwIfAborted(signal, `asking ${this.#peer}`);
     if (this.#end) throw this.#end;
     const id = ++this.#lastId;
     const pending: Pending = { ...deferred<unknown>(), onProgress };

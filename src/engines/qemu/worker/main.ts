@@ -15,7 +15,8 @@ import { requestSchema, WIRE_VERSION } from './wire.ts';
  *   as root:   read the definition, open the disks, look up QEMU and its firmware
  *   then:      become the machine's own user for good, listen, start or take over QEMU
  */
-const IDLE_TIMEOUT_MS = 30_000;
+/** A command asked for this worker and then went away: its disks are not held for long. */
+const IDLE_TIMEOUT_MS = 5000;
 const EXIT_DISK_FAILURE = 74;
 
 async function main(home: string, run: string, vmId: string): Promise<void> {
