@@ -105,7 +105,9 @@ function findEntries(ring: LogRing, logGuid: string, hostRun: string | undefined
   const found = new Map<number, LogEntry>();
   const chunk = new Uint8Array(MIB);
   const view = new DataView(chunk.buffer);
-  for (let base = 0; base < ring.length; base += MIB) {
+  // Beyond the file's end lies no entry: a log that claims gigabytes costs no more than the file has.
+  const scanned = Math.min(ring.length, ring.store.size() - ring.offset);
+  for (let base = 0; base < scanned; base += MIB) {
     ring.store.read(ring.offset + base, chunk, 0, MIB);
     for (let inChunk = 0; inChunk < MIB; inChunk += LOG_SECTOR) {
       if (view.getUint32(inChunk, true) !== ENTRY_SIGNATURE) continue;

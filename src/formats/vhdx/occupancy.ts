@@ -24,18 +24,19 @@ export class Occupancy {
     }
   }
 
-  /** The free ranges between 0 and `end`, in order. */
+  /** The free ranges between 0 and `end`, in order. Takes time for what is taken, not for what is free. */
   *gaps(end: number): Generator<{ readonly fileOffset: number; readonly length: number }> {
-    let start = -1;
     const count = Math.floor(end / MIB);
-    for (let index = 0; index <= count; index++) {
-      const isFree = index < count && !this.#isSet(index);
-      if (isFree && start < 0) start = index;
-      if (!isFree && start >= 0) {
-        yield { fileOffset: start * MIB, length: (index - start) * MIB };
-        start = -1;
+    let start = 0;
+    for (const key of [...this.#chunks.keys()].sort((a, b) => a - b)) {
+      const last = Math.min((key + 1) * CHUNK_BITS, count);
+      for (let index = key * CHUNK_BITS; index < last; index++) {
+        if (!this.#isSet(index)) continue;
+        if (index > start) yield { fileOffset: start * MIB, length: (index - start) * MIB };
+        start = index + 1;
       }
     }
+    if (count > start) yield { fileOffset: start * MIB, length: (count - start) * MIB };
   }
 
   #isSet(index: number): boolean {

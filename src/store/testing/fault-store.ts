@@ -176,12 +176,11 @@ export class CrashReplayer {
 
   /**
    * What a power cut at this moment leaves: all that a flush covered; of the rest every 4 KiB page by itself as it was
-   * after some change since then, or as before. The length is old, or long enough for the pages that made it.
+   * after one of the changes since then, or as before. The length is old, or long enough for the pages that made it.
    */
   afterPowerCut(random: () => number): MemoryStore {
     const image = this.#durable.clone();
     const running = this.#durable.clone();
-    const pending = this.#at - this.#durableAt;
     const moments = new Map<number, number>();
     const buffer = new Uint8Array(PAGE_BYTES);
     let sizeBytes = image.size();
@@ -192,7 +191,9 @@ export class CrashReplayer {
       for (const page of pagesOf(event)) {
         let moment = moments.get(page);
         if (moment === undefined) {
-          moment = random() < 0.35 ? this.#durableAt : this.#durableAt + Math.ceil(random() * pending);
+          const chance = random();
+          if (chance < 0.35) moment = index;
+          else moment = chance < 0.7 ? this.#at : index + Math.ceil(random() * (this.#at - index));
           moments.set(page, moment);
         }
         if (moment <= index) continue;
