@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, stat, statfs } from 'node:fs/promises';
+import { access, constants, mkdir, mkdtemp, rm, stat, statfs } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, extname, join, resolve } from 'node:path';
 import { type LongOptions, type OnProgress, throttleProgress, throwIfAborted } from '../../async/index.ts';
@@ -60,11 +60,31 @@ export async function buildLinuxTemplate(
   checkSize(sizeBytes);
   await checkTarget(target);
 
-  let cached = options.refresh === true ? undefined : await cachedTemplate(cacheDir, sizeBytes);
-  const fromCache = cached !== undefined;
-  cached ??= await buildIntoCache(cacheDir, sizeBytes, onProgress, signal);
-  await placeCopy(cached.imagePath, target, onProgress, signal);
-  return { path: target, virtualSizeBytes: sizeBytes, kernelVersion: cached.kernelVersion, fromCache };
+  for (let attempt = 0; ; attempt++) {
+    const found = options.refresh === true && attempt === 0 ? undefined : await findCached(cacheDir, sizeBytes);
+    const image = found ?? (await buildIntoCache(cacheDir, sizeBytes, onProgress, signal));
+    try {
+      await placeCopy(image.imagePath, target, onProgress, signal);
+    } catch (error) {
+      // Another build may just have put a newer image in the place of this one.
+      if (isHvError(error, 'not-found') && attempt === 0) continue;
+      throw error;
+    }
+    return {
+      path: target,
+      virtualSizeBytes: sizeBytes,
+      kernelVersion: image.kernelVersion,
+      fromCache: found !== undefined,
+    };
+  }
+}
+
+async function findCached(cacheDir: string, sizeBytes: number): Promise<TemplateInfo | undefined> {
+  try {
+    return await cachedTemplate(cacheDir, sizeBytes);
+  } catch (error) {
+    throw fromSystemError(error, `could not use the cache folder ${cacheDir}`, { path: cacheDir });
+  }
 }
 
 function defaultCacheDir(): string {
@@ -95,6 +115,7 @@ async function checkTarget(target: string): Promise<void> {
     if (!(await stat(dirname(target))).isDirectory()) {
       throw new HvError('not-found', `${dirname(target)} is not a folder`, { detail: { path: dirname(target) } });
     }
+    await access(dirname(target), constants.W_OK);
   } catch (error) {
     throw fromSystemError(error, `could not use the folder ${dirname(target)}`, { path: dirname(target) });
   }

@@ -48,20 +48,29 @@ export async function publishTemplate(
   const folder = entryFolder(cacheDir, made.sizeBytes);
   await mkdir(join(cacheDir, FOLDER), { recursive: true });
   const fresh = await mkdtemp(join(cacheDir, WORK_PREFIX));
-  const info = { version: LINUX_TEMPLATE_VERSION, ...made, fileSizeBytes: (await stat(image)).size };
-  await writeFile(join(fresh, INFO_NAME), `${JSON.stringify(info, undefined, 1)}\n`);
-  await rename(image, join(fresh, IMAGE_NAME));
+  try {
+    const info = { version: LINUX_TEMPLATE_VERSION, ...made, fileSizeBytes: (await stat(image)).size };
+    await writeFile(join(fresh, INFO_NAME), `${JSON.stringify(info, undefined, 1)}\n`);
+    await rename(image, join(fresh, IMAGE_NAME));
+    await replaceFolder(fresh, folder);
+  } catch (error) {
+    await rm(fresh, { recursive: true, force: true });
+    throw error;
+  }
+  return { imagePath: join(folder, IMAGE_NAME), kernelVersion: made.kernelVersion };
+}
+
+async function replaceFolder(fresh: string, folder: string): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     try {
       await rename(fresh, folder);
-      break;
+      return;
     } catch (error) {
       // An older image, or one that another build has just put there.
       if (!isSystemError(error, 'ENOTEMPTY', 'EEXIST') || attempt === 3) throw error;
       await rm(folder, { recursive: true, force: true });
     }
   }
-  return { imagePath: join(folder, IMAGE_NAME), kernelVersion: made.kernelVersion };
 }
 
 /** Removes what builds left that were killed. */

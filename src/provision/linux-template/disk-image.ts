@@ -3,7 +3,7 @@ import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '../../async/index.ts';
 import { randomGuid } from '../../binary/index.ts';
-import type { BlockDevice } from '../../disk/block-device.ts';
+import type { BlockDevice } from '../../disk/index.ts';
 import { HvError } from '../../errors/index.ts';
 import { encodeGpt, GPT_TYPE, type GptPartition, gptUsableSectors } from '../../formats/gpt/index.ts';
 import { nextData, nextHole, runProgram } from '../../system/index.ts';
