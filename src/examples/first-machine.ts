@@ -31,10 +31,12 @@ try {
   }
 } catch (error) {
   story.end();
-  process.exitCode = isHvError(error, 'aborted') ? 130 : 1;
-  process.stderr.write(`\nnpm start: ${error instanceof Error ? error.message : String(error)}\n`);
-  if (isHvError(error) && error.hint !== undefined) process.stderr.write(`  ${error.hint}\n`);
-  if (running) process.stderr.write(`  What the machine said: npx hv vm logs ${running.name}\n`);
+  const wasInterrupted = interrupt.signal.aborted;
+  process.exitCode = wasInterrupted ? 130 : 1;
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`\nnpm start: ${wasInterrupted ? 'interrupted; nothing runs on' : message}\n`);
+  if (!wasInterrupted && isHvError(error) && error.hint !== undefined) process.stderr.write(`  ${error.hint}\n`);
+  if (running && !wasInterrupted) process.stderr.write(`  What the machine said: npx hv vm logs ${running.name}\n`);
 }
 
 async function tell(hv: HyperV): Promise<void> {
