@@ -47,8 +47,9 @@ export class HyperVFacade implements AsyncDisposable {
   }
 
   /** What this host lacks, each with its fix. */
-  doctor(): Promise<DoctorFinding[]> {
-    return this.host.system.doctor();
+  async doctor(): Promise<DoctorFinding[]> {
+    const { examineTemplateRequirements } = await import('../provision/index.ts');
+    return [...(await this.host.system.doctor()), await examineTemplateRequirements()];
   }
 
   async listVms(): Promise<Vm[]> {

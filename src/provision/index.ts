@@ -8,4 +8,8 @@
  */
 export { type BuildLinuxTemplateOptions, buildLinuxTemplate, type LinuxTemplate } from './linux-template/build.ts';
 export { LINUX_TEMPLATE_VERSION } from './linux-template/guest-files.ts';
-export { type TemplateRequirement, templateRequirements } from './linux-template/requirements.ts';
+export {
+  examineTemplateRequirements,
+  type TemplateRequirement,
+  templateRequirements,
+} from './linux-template/requirements.ts';

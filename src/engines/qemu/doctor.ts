@@ -9,9 +9,6 @@ import { findFirmware, qemuVersion } from './qemu-programs.ts';
 /** Programs that parts of hv use beside QEMU itself, and what for. */
 const OPTIONAL_PROGRAMS: readonly { readonly program: string; readonly purpose: string }[] = [
   { program: 'qemu-img', purpose: 'other disk formats' },
-  { program: 'mkfs.fat', purpose: 'the Linux guest template' },
-  { program: 'mcopy', purpose: 'the Linux guest template' },
-  { program: 'grub-mkimage', purpose: 'the Linux guest template' },
 ];
 
 /** Looks at everything that the engine needs of this host; each finding says what to do. */

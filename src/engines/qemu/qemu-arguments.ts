@@ -224,6 +224,8 @@ function network(adapter: NetworkAdapter, launch: QemuLaunch): string[] {
     driver: networkModel(launch.specification),
     mac: adapter.macAddress,
     id: `nic${short}`,
+    // Nothing boots from the network, so no option ROM need be found, loaded and run.
+    romfile: '',
   };
   if (adapter.switchName === null)
     return [

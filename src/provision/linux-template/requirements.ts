@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises';
-import { HvError } from '../../errors/index.ts';
+import { HvError, isHvError } from '../../errors/index.ts';
+import type { DoctorFinding } from '../../model/index.ts';
 import { requireProgram } from '../../system/index.ts';
 
 /** A program, or a file where it is no program, that building the template takes from the host. */
@@ -24,6 +25,18 @@ export function templateRequirements(): readonly TemplateRequirement[] {
     { program: 'mcopy', package: 'mtools' },
     { program: 'mke2fs', package: 'e2fsprogs' },
   ];
+}
+
+/** One line of `hv doctor`: whether the template can be built here. */
+export async function examineTemplateRequirements(): Promise<DoctorFinding> {
+  const finding = { id: 'linux-template', title: 'Linux template' };
+  try {
+    await checkTemplateRequirements();
+    return { ...finding, status: 'ok', message: 'everything to build it is there', fix: null };
+  } catch (error) {
+    if (!isHvError(error)) throw error;
+    return { ...finding, status: 'warning', message: error.message, fix: error.hint ?? null };
+  }
 }
 
 /** @throws HvError `missing-dependency`, naming every package that is missing; `unsupported` off x86-64 Linux */
