@@ -84,7 +84,9 @@ const definition = z.strictObject({
   savedState: savedState.nullable(),
   snapshots: z.array(snapshot),
   currentSnapshotId: guid.nullable(),
-  /** For each drive, the files under the one that was attached: nobody else may write to them. */
+  /** For each drive, the file that a person attached, at the bottom of the machine's own layers. */
+  attached: z.record(guid, absolutePath),
+  /** For each drive, the files under the attached one: nobody may write to them. */
   parents: z.record(guid, z.array(absolutePath)),
   pending: pending.nullable(),
 });

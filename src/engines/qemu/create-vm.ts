@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { rm, stat } from 'node:fs/promises';
+import { realpath, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type LongOptions, Undo } from '../../async/index.ts';
 import { checkNewVhd, createVhd, DiskChain, openVhd } from '../../disk/index.ts';
@@ -8,7 +8,7 @@ import { type CreateVmOptions, DEFAULT_SWITCH, nameKey, validCreateOptions } fro
 import { ensureFolder, ensureFolders, SCHEMA_VERSION, shortId, type VmDefinition, vmPaths } from '../../state/index.ts';
 import { isRoot } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
-import { makeDataFolder } from './data-folder.ts';
+import { makeDataFolder, removeDataFolder } from './data-folder.ts';
 import { canonicalPath, type QemuDiskService } from './disks.ts';
 
 /** A plan that passed every check; nothing has been made. */
@@ -95,9 +95,10 @@ export async function createVm(
   const { options, disk, allowedParents } = await planVm(context, disks, given);
   const existing = await context.store.list();
   await using undo = new Undo();
+  let diskPath = disk?.path;
   if (disk?.isNew && options.newDiskSizeBytes !== undefined) {
     if (options.diskPath === undefined) await ensureDiskFolder((await context.settings()).vhdPath);
-    await createVhd(disk.path, { type: 'dynamic', sizeBytes: options.newDiskSizeBytes, ...long });
+    diskPath = (await createVhd(disk.path, { type: 'dynamic', sizeBytes: options.newDiskSizeBytes, ...long })).path;
     undo.defer(() => rm(disk.path, { force: true }));
   }
   const id = freshId(existing);
@@ -105,7 +106,7 @@ export async function createVm(
   undo.defer(() => context.store.remove(id));
   await ensureFolder(paths.folder);
   const driveId = randomUUID();
-  const definition: VmDefinition = {
+  const planned: VmDefinition = {
     schemaVersion: SCHEMA_VERSION,
     id,
     creationTime: new Date().toISOString(),
@@ -119,17 +120,18 @@ export async function createVm(
       guest: options.guest,
       processorCount: options.processorCount,
       memoryBytes: options.memoryBytes,
-      hardDiskDrives: disk
-        ? [
-            {
-              id: driveId,
-              controllerType: options.generation === 1 ? 'IDE' : 'SCSI',
-              controllerNumber: 0,
-              controllerLocation: 0,
-              path: disk.path,
-            },
-          ]
-        : [],
+      hardDiskDrives:
+        diskPath === undefined
+          ? []
+          : [
+              {
+                id: driveId,
+                controllerType: options.generation === 1 ? 'IDE' : 'SCSI',
+                controllerNumber: 0,
+                controllerLocation: 0,
+                path: diskPath,
+              },
+            ],
       networkAdapters: [
         {
           id: randomUUID(),
@@ -143,12 +145,14 @@ export async function createVm(
     savedState: null,
     snapshots: [],
     currentSnapshotId: null,
+    attached: diskPath === undefined ? {} : { [driveId]: diskPath },
     parents: disk ? { [driveId]: [...disk.parents] } : {},
     pending: null,
   };
-  undo.defer(() => rm(definition.dataPath, { recursive: true, force: true }));
-  await makeDataFolder(definition);
-  await context.store.save(definition);
+  undo.defer(() => removeDataFolder(planned));
+  await makeDataFolder(planned);
+  // Layers are told apart by their paths, and a disk names its parent by the path without links.
+  await context.store.save({ ...planned, dataPath: await realpath(planned.dataPath) });
   undo.commit();
   return { id };
 }

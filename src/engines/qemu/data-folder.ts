@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
-import { chown, type FileHandle, lchown, mkdir, open, readdir, readlink, realpath, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chown, type FileHandle, lchown, mkdir, open, readdir, readlink, realpath, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fromSystemError, HvError, isSystemError } from '../../errors/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
 
@@ -23,6 +23,17 @@ export async function makeDataFolder(definition: Pick<VmDefinition, 'dataPath' |
     if (user) await chown(dataPath, user.uid, user.gid);
   } catch (error) {
     throw fromSystemError(error, `cannot make the folder ${dataPath}`, { path: dataPath });
+  }
+}
+
+/** Removes the data folder, and the folder of the machine's own around it where nothing else is in that. */
+export async function removeDataFolder({ dataPath }: Pick<VmDefinition, 'dataPath'>): Promise<void> {
+  try {
+    await rm(dataPath, { recursive: true, force: true });
+    await rmdir(dirname(dataPath));
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) return;
+    throw fromSystemError(error, `cannot remove the folder ${dataPath}`, { path: dataPath });
   }
 }
 

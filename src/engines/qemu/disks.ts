@@ -29,7 +29,8 @@ export class QemuDiskService implements DiskService {
     const users: { id: string; name: string; as: 'drive' | 'parent' }[] = [];
     for (const definition of await this.#context.store.list()) {
       const user = { id: definition.id, name: definition.specification.name };
-      if (await includesPath([...namedLayers(definition)], wanted)) users.push({ ...user, as: 'drive' });
+      const drives = [...namedLayers(definition), ...Object.values(definition.attached)];
+      if (await includesPath(drives, wanted)) users.push({ ...user, as: 'drive' });
       else if (await includesPath(Object.values(definition.parents).flat(), wanted))
         users.push({ ...user, as: 'parent' });
     }

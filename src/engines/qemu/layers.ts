@@ -1,7 +1,8 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { LongOptions } from '../../async/index.ts';
 import { mergeIntoParent, setParent, vhdInfo } from '../../disk/index.ts';
+import { HvError } from '../../errors/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
 
@@ -19,7 +20,7 @@ export function namedLayers(definition: VmDefinition): Set<string> {
 }
 
 export function isOwnLayer(definition: VmDefinition, path: string): boolean {
-  return path.startsWith(join(definition.dataPath, 'disks/'));
+  return resolve(path).startsWith(join(definition.dataPath, 'disks/'));
 }
 
 /** Every file that may be found as a parent, so that it is allowed to be one. */
@@ -27,6 +28,7 @@ export function knownParents(definition: VmDefinition): string[] {
   return [
     ...definition.specification.allowedParents,
     ...namedLayers(definition),
+    ...Object.values(definition.attached),
     ...Object.values(definition.parents).flat(),
     join(definition.dataPath, 'disks'),
   ];
@@ -40,13 +42,24 @@ export async function readForest(definition: VmDefinition): Promise<LayerForest>
     for (;;) {
       files.add(path);
       if (!isOwnLayer(definition, path) || parentOf.has(path)) break;
-      const { parentPath } = await vhdInfo(path);
+      const { path: place, parentPath } = await vhdInfo(path);
       if (parentPath === null) break;
+      mustBelong(definition, path, place);
+      mustBelong(definition, path, parentPath);
       parentOf.set(path, parentPath);
       path = parentPath;
     }
   }
   return { parentOf, files };
+}
+
+/** Layers are written by an unprivileged process: where they are and what they name as a parent is its word, not ours. */
+function mustBelong(definition: VmDefinition, layer: string, path: string): void {
+  if (isOwnLayer(definition, path) || Object.values(definition.attached).includes(path)) return;
+  throw new HvError('corrupt', `the layer ${layer} leads to ${path}, which does not belong to its machine`, {
+    detail: { path: layer, leadsTo: path, id: definition.id },
+    hint: 'It was changed from outside. Apply an older snapshot, or restore the file.',
+  });
 }
 
 /**
@@ -129,18 +142,4 @@ export async function dropAbandonedLayers(before: VmDefinition, after: VmDefinit
       path = parentOf.get(path);
     }
   }
-}
-
-/** The disk files that were attached, each at the bottom of its layers. */
-export async function attachedDisks(definition: VmDefinition): Promise<string[]> {
-  const { parentOf } = await readForest(definition);
-  return definition.specification.hardDiskDrives.map((drive) => {
-    let path = drive.path;
-    while (isOwnLayer(definition, path)) {
-      const parent = parentOf.get(path);
-      if (parent === undefined) break;
-      path = parent;
-    }
-    return path;
-  });
 }

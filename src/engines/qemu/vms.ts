@@ -8,10 +8,10 @@ import { type VmDefinition, vmPaths } from '../../state/index.ts';
 import { isAlive } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import { createVm, planVm, requireFreeName } from './create-vm.ts';
-import { readTail } from './data-folder.ts';
+import { readTail, removeDataFolder } from './data-folder.ts';
 import type { QemuDiskService } from './disks.ts';
 import type { QemuGuestService } from './guest.ts';
-import { attachedDisks, finishPending, simplifyLayers } from './layers.ts';
+import { finishPending, simplifyLayers } from './layers.ts';
 import { type Observation, observe, uptimeSeconds } from './observe.ts';
 import { SOCKETS } from './qemu-arguments.ts';
 import { discardSavedState, forceOff, judge, saveMachine, startMachine } from './run-state.ts';
@@ -187,7 +187,7 @@ export class QemuVmService implements VmService {
     return this.#context.withLock(vmId, options.signal, async (found) => {
       await judge(this.#context, found, 'delete');
       let definition = await finishPending(this.#context, found, options);
-      const disks = await attachedDisks(definition);
+      const disks = Object.values(definition.attached);
       if (!options.withDisks && definition.snapshots.length > 0) {
         // The disks that stay shall hold the present state.
         definition = await discardSavedState(this.#context, { ...definition, snapshots: [], currentSnapshotId: null });
@@ -195,7 +195,7 @@ export class QemuVmService implements VmService {
         definition = await simplifyLayers(this.#context, definition, options);
       }
       await this.#context.store.remove(vmId);
-      await rm(definition.dataPath, { recursive: true, force: true });
+      await removeDataFolder(definition);
       await rm(this.#context.runFolder(vmId), { recursive: true, force: true });
       if (!options.withDisks) return { deletedPaths: [] };
       for (const path of disks) await rm(path, { force: true });
@@ -204,7 +204,7 @@ export class QemuVmService implements VmService {
   }
 
   async diskPaths(vmId: string): Promise<string[]> {
-    return attachedDisks(await this.#context.store.load(vmId));
+    return Object.values((await this.#context.store.load(vmId)).attached);
   }
 
   async rename(vmId: string, name: string): Promise<void> {

@@ -46,6 +46,7 @@ export class ControlClient implements AsyncDisposable {
     const id = ++this.#lastId;
     const pending: Pending = { ...deferred<unknown>(), onProgress };
     this.#pending.set(id, pending);
+    pending.promise.catch(() => {}); // when sending fails already, nobody awaits the answer
     const onAbort = (): void => {
       this.#end ??= new HvError('aborted', 'the operation was cancelled');
       void this.close();

@@ -69,11 +69,13 @@ async function main(home: string, run: string, vmId: string): Promise<void> {
 
 /** Every file that the definition names as a layer, so that its children may lie elsewhere. */
 function knownLayers(definition: Awaited<ReturnType<VmStore['load']>>): string[] {
-  const { specification, snapshots, parents } = definition;
+  const { specification, snapshots, attached, parents } = definition;
   const drives = [specification, ...snapshots.map((snapshot) => snapshot.specification)].flatMap(
     (each) => each.hardDiskDrives,
   );
-  return [...new Set([...drives.map((drive) => drive.path), ...Object.values(parents).flat()])];
+  return [
+    ...new Set([...drives.map((drive) => drive.path), ...Object.values(attached), ...Object.values(parents).flat()]),
+  ];
 }
 
 async function answer(
