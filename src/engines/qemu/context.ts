@@ -1,3 +1,5 @@
+import { sleep } from '../../async/index.ts';
+import { isHvError } from '../../errors/index.ts';
 import {
   type HvPaths,
   readSettings,
@@ -9,6 +11,8 @@ import {
 import type { ControlClient } from './control/client.ts';
 import { connectKeeper } from './keeper/client.ts';
 import { connectWorker } from './worker/client.ts';
+
+const WORKER_TIMEOUT_MS = 15_000;
 
 /** What the services of one opened host share. */
 export class EngineContext {
@@ -37,11 +41,23 @@ export class EngineContext {
     }
   }
 
-  /** Has the keeper start the machine's worker. @throws HvError why it does not start */
+  /**
+   * Has the keeper start the machine's worker. One that is just leaving is not taken for it: its socket is gone, and the
+   * keeper is asked again. @throws HvError why it does not start
+   */
   async startWorker(vmId: string): Promise<ControlClient> {
     await using keeper = await connectKeeper(this.paths);
-    await keeper.call({ op: 'ensure-worker', vmId });
-    return connectWorker(this.runFolder(vmId));
+    const deadline = performance.now() + WORKER_TIMEOUT_MS;
+    for (;;) {
+      await keeper.call({ op: 'ensure-worker', vmId });
+      try {
+        return await connectWorker(this.runFolder(vmId));
+      } catch (error) {
+        const isLeaving = isHvError(error, 'not-found') || isHvError(error, 'io') || isHvError(error, 'process-failed');
+        if (!isLeaving || performance.now() > deadline) throw error;
+      }
+      await sleep(5);
+    }
   }
 
   /** Runs work with the machine's lock held, on a definition read under it. */

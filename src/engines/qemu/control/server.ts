@@ -48,6 +48,11 @@ export class ControlServer implements AsyncDisposable {
     return control;
   }
 
+  /** Takes no new peer and removes the socket; those who are connected stay. */
+  stopListening(): void {
+    if (this.#server.listening) this.#server.close();
+  }
+
   #serve(socket: Socket, options: ControlServerOptions): void {
     const credentials = peerCredentials(socket);
     // Without FFI the kernel cannot be asked; the folder's mode is the guard then.

@@ -44,17 +44,19 @@ async function main(home: string, run: string, vmId: string): Promise<void> {
   if (isRoot() && definition.user) dropPrivileges({ ...definition.user, groups: accelerationGroups(acceleration) });
 
   await dataPlane.listen(`${runFolder}/${SOCKETS.nbd}`, { mode: 0o600 });
+  let server: ControlServer | undefined;
   const worker = new VmWorker({
     definition,
     runFolder,
     dataPlane,
     launch,
+    stopListening: () => server?.stopListening(),
     leave: (exitCode) => process.exit(exitCode),
   });
   if (left) await worker.adopt(left);
   else await removeRuntime(runFolder);
 
-  const server = await ControlServer.listen({
+  server = await ControlServer.listen({
     socketPath: `${runFolder}/${SOCKETS.control}`,
     peer: 'a command',
     allowedUids: [process.getuid?.() ?? 0],
@@ -64,7 +66,6 @@ async function main(home: string, run: string, vmId: string): Promise<void> {
     if (!worker.hasMachine) process.exit(0);
   }, IDLE_TIMEOUT_MS);
   idle.unref();
-  void server; // lives as long as the process
 }
 
 /** Every file that the definition names as a layer, so that its children may lie elsewhere. */

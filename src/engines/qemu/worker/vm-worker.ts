@@ -44,6 +44,8 @@ export interface VmWorkerContext {
     readonly args: readonly string[];
     readonly acceleration: 'kvm' | 'tcg';
   };
+  /** The machine is going: whoever comes now shall find no worker rather than one that leaves. */
+  stopListening(): void;
   /** The worker's work is over: leave with this status. */
   leave(exitCode: number): void;
 }
@@ -208,7 +210,10 @@ export class VmWorker {
       if (restoreFrom !== null) await this.#restore(restoreFrom, control);
       if (control.signal.aborted) throw new HvError('aborted', 'the start was cancelled');
     } catch (error) {
-      this.#ending ??= this.#teardown(qemu, true).then(() => removeRuntime(this.#context.runFolder));
+      this.#ending ??= this.#teardown(qemu, true).then(() => {
+        this.#context.stopListening();
+        return removeRuntime(this.#context.runFolder);
+      });
       await this.#ending;
       setImmediate(() => this.#context.leave(0));
       throw error;
@@ -398,6 +403,7 @@ export class VmWorker {
         kind,
         message: message.slice(0, 2000),
       });
+      this.#context.stopListening();
       // Last: whoever sees the machine off also finds the reason.
       await removeRuntime(this.#context.runFolder);
       setImmediate(() => this.#context.leave(0));
