@@ -1,0 +1,36 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Host } from '../../src/host/index.ts';
+
+/** What a conformance suite is given: a host of its own, and how to open a second door to the same one. */
+export interface HostFixture {
+  readonly host: Host;
+  /** A folder for the test's own files. */
+  readonly folder: string;
+  /** Opens the same host once more, as another process would. */
+  reopen(): Promise<Host>;
+  close(): Promise<void>;
+}
+
+/** Makes a host in folders of its own. */
+export type MakeFixture = () => Promise<HostFixture>;
+
+/** A fixture over an engine that keeps everything under one home folder. */
+export function homeFixture(open: (home: string) => Promise<Host>): MakeFixture {
+  return async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'hv-conf-'));
+    const home = join(folder, 'home');
+    const host = await open(home);
+    return {
+      host,
+      folder,
+      reopen: () => open(home),
+      close: async () => {
+        for (const vm of await host.vms.list()) await host.vms.forceStop(vm.id);
+        await host.close();
+        await rm(folder, { recursive: true, force: true });
+      },
+    };
+  };
+}
