@@ -43,9 +43,13 @@ export async function runCommandLine(words: readonly string[], environment: Envi
 async function runCommand(parsed: Parsed & { readonly kind: 'run' }, environment: Environment): Promise<ExitStatus> {
   const { stdin, stdout, stderr, env, signal } = environment;
   const { definition, global, args, options } = parsed;
-  const output = new Output({ stdout, stderr, env, json: global.json, quiet: global.quiet });
   let hyperV: Promise<HyperVFacade> | undefined;
   const bars: ProgressBar[] = [];
+  const stopBars = (): void => {
+    for (const bar of bars.splice(0)) bar.stop();
+  };
+  const { json, quiet } = global;
+  const output = new Output({ stdout, stderr, env, json, quiet, beforePrinting: stopBars });
 
   const context: CommandContext = {
     args,
@@ -72,7 +76,7 @@ async function runCommand(parsed: Parsed & { readonly kind: 'run' }, environment
   try {
     return (await definition.run(context)) ?? EXIT.done;
   } finally {
-    for (const bar of bars) bar.stop();
+    stopBars();
     const opened = await hyperV?.catch(() => undefined);
     await opened?.close();
   }

@@ -16,6 +16,8 @@ export interface OutputOptions {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly env: NodeJS.ProcessEnv;
+  /** Called before anything is printed: a progress bar leaves the screen first. */
+  readonly beforePrinting?: () => void;
 }
 
 /** Everything that commands print. JSON, plain text for pipes, tables and colours for terminals. */
@@ -25,6 +27,7 @@ export class Output {
   readonly #stdout: NodeJS.WriteStream;
   readonly #stderr: NodeJS.WriteStream;
   readonly #env: NodeJS.ProcessEnv;
+  readonly #beforePrinting: () => void;
 
   constructor(options: OutputOptions) {
     this.json = options.json;
@@ -32,6 +35,7 @@ export class Output {
     this.#stdout = options.stdout;
     this.#stderr = options.stderr;
     this.#env = options.env;
+    this.#beforePrinting = options.beforePrinting ?? (() => {});
   }
 
   get isTerminal(): boolean {
@@ -79,17 +83,20 @@ export class Output {
 
   /** Lines on standard output, without anything that a terminal would obey but our own colours. */
   text(text: string): void {
-    this.#stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+    this.raw(text.endsWith('\n') ? text : `${text}\n`);
   }
 
   /** As it is: for the bytes that a command was asked for. */
   raw(bytes: string | Uint8Array): void {
+    this.#beforePrinting();
     this.#stdout.write(bytes);
   }
 
   /** Something to know on the way, on standard error; never with --json or --quiet. */
   note(text: string): void {
-    if (!this.json && !this.quiet) this.#stderr.write(`${terminalText(text)}\n`);
+    if (this.json || this.quiet) return;
+    this.#beforePrinting();
+    this.#stderr.write(`${terminalText(text)}\n`);
   }
 
   async styled(text: string, style: Style | undefined): Promise<string> {
@@ -99,7 +106,7 @@ export class Output {
   }
 
   #printJson(value: unknown): void {
-    this.#stdout.write(`${JSON.stringify(value, undefined, this.isTerminal ? 2 : undefined)}\n`);
+    this.raw(`${JSON.stringify(value, undefined, this.isTerminal ? 2 : undefined)}\n`);
   }
 
   async #table<T>(rows: readonly T[], columns: readonly Column<T>[]): Promise<string> {

@@ -43,16 +43,20 @@ export function progressBar(label: string, stream: NodeJS.WriteStream): Progress
     draw();
   };
 
+  // A second Ctrl-C ends the process at once; the terminal gets its cursor back all the same.
+  const stop = (): void => {
+    over = true;
+    process.off('exit', stop);
+    bar?.stop();
+  };
+  process.once('exit', stop);
   return {
     onProgress(progress) {
       latest = progress;
       if (bar) draw();
       else if (!loading && Date.now() - startedAt >= SHOWN_AFTER_MS) void load();
     },
-    stop() {
-      over = true;
-      bar?.stop();
-    },
+    stop,
   };
 }
 
