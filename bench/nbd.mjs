@@ -22,14 +22,8 @@ const TESTS = [
   { name: 'bulk read 256 KiB, depth 8', rw: 'read', size: '256k', depth: 8, target: 0.8, isBulk: true },
   { name: 'bulk write 256 KiB, depth 8', rw: 'write', size: '256k', depth: 8, target: 0.8, isBulk: true },
 ];
-const COLD_TESTS = [
-  { ...TESTS[0], target: 0.9 },
-  { ...TESTS[1], target: 0.9 },
-  { ...TESTS[2], target: 0.9 },
-  { ...TESTS[3], target: 0.9 },
-  { ...TESTS[4], target: 0.8 },
-  { ...TESTS[5], target: 0.8 },
-];
+/** Of depth 16 the target is for what is in memory; cold, storage sets the pace of both. */
+const COLD_TESTS = TESTS.map((test) => ({ ...test, target: Math.min(test.target, 1.0) }));
 
 export async function run(context) {
   const title = 'NBD, dynamic VHDX, against qemu-nbd (requests a second; bulk MB/s)';

@@ -168,28 +168,54 @@ export class Export implements ExportInfo {
     return { isZero: false, length: done };
   }
 
-  /** Reads through the thread pool, so that storage works on several requests at once. */
-  async readCold(offset: number, target: Uint8Array, start: number, length: number): Promise<void> {
+  /** Reads through the thread pool, so that storage works on several requests at once. `done` is called later, once. */
+  readCold(
+    offset: number,
+    target: Uint8Array,
+    start: number,
+    length: number,
+    done: (failure: { readonly error: unknown } | undefined) => void,
+  ): void {
     const generation = this.#mapGeneration;
     this.#coldReadsInFlight++;
     this.stats.coldReads++;
-    try {
-      let at = start;
-      const reads: Promise<boolean>[] = [];
-      const ranges = this.#resolve(offset, length);
-      for (const range of ranges ?? []) {
-        if (range.fd === undefined) target.fill(0, at, at + range.length);
-        else reads.push(readRange(range.fd, target, at, range.length, range.fileOffset));
-        at += range.length;
+    let left = 1;
+    let isComplete = true;
+    const finishOne = (): void => {
+      if (--left > 0) return;
+      let failure: { readonly error: unknown } | undefined;
+      try {
+        // A trim may have given the place to other contents meanwhile; a short read means the same, or an odd file end.
+        if (!isComplete || generation !== this.#mapGeneration) this.device.read(offset, target, start, length);
+      } catch (error) {
+        failure = { error };
       }
-      const areComplete = (await Promise.all(reads)).every(Boolean);
-      // A trim may have given the place to other contents meanwhile; a short read means the same, or an odd file end.
-      if (!ranges || !areComplete || generation !== this.#mapGeneration)
-        this.device.read(offset, target, start, length);
-    } finally {
       this.#coldReadsInFlight--;
       this.#tellIdle();
+      done(failure);
+    };
+    let ranges: readonly FileRange[] | undefined;
+    try {
+      ranges = this.#resolve(offset, length);
+    } catch {
+      // The device's own read says what is wrong.
     }
+    if (!ranges) isComplete = false;
+    let at = start;
+    for (const range of ranges ?? []) {
+      if (range.fd === undefined) target.fill(0, at, at + range.length);
+      else {
+        left++;
+        readAsync(range.fd, target, at, range.length, range.fileOffset, (error, bytesRead) => {
+          if (error || bytesRead !== range.length) isComplete = false;
+          finishOne();
+        });
+      }
+      at += range.length;
+    }
+    // Never before the call returns.
+    if (left === 1) setImmediate(finishOne);
+    else finishOne();
   }
 
   /** Undefined where the device's bytes are not in files as they are read: a replay in memory lies over them. */
@@ -267,11 +293,4 @@ export class Export implements ExportInfo {
     this.#idle = [];
     for (const tell of waiting) tell();
   }
-}
-
-/** Whether the whole range was read. A failure is no: the device reads again and says what is wrong. */
-function readRange(fd: number, target: Uint8Array, start: number, length: number, position: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    readAsync(fd, target, start, length, position, (error, bytesRead) => resolve(!error && bytesRead === length));
-  });
 }

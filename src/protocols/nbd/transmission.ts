@@ -1,3 +1,4 @@
+import { deferred } from '../../async/index.ts';
 import { describeAllocation } from './block-status.ts';
 import type { Export } from './export.ts';
 import type { Negotiated } from './handshake.ts';
@@ -313,7 +314,7 @@ export class Transmission {
     this.#waitingRequests++;
     this.#waitingBytes += length;
     if (of) of.waitingPieces++;
-    this.#whenDone(this.#export.readCold(offset, bytes, prefix, length), !of, (error) => {
+    const finish = (error: number): void => {
       this.#waitingRequests--;
       this.#waitingBytes -= length;
       if (this.#isClosed) return;
@@ -334,6 +335,9 @@ export class Transmission {
         this.#finishReadIfDone(of);
       }
       this.#afterLateReply();
+    };
+    this.#export.readCold(offset, bytes, prefix, length, (failure) => {
+      this.#whenDone(failure ? errnoOf(failure.error) : NbdErrno.ok, !of, finish);
     });
   }
 
@@ -387,7 +391,12 @@ export class Transmission {
     this.#waitingBytes += scratch.length;
     try {
       for (let at = offset; at < end && !this.#isClosed; at += CACHE_PIECE_BYTES) {
-        await this.#export.readCold(at, scratch, 0, Math.min(CACHE_PIECE_BYTES, end - at));
+        const cached = deferred<void>();
+        this.#export.readCold(at, scratch, 0, Math.min(CACHE_PIECE_BYTES, end - at), (failure) => {
+          if (failure) cached.reject(failure.error);
+          else cached.resolve();
+        });
+        await cached.promise;
       }
     } finally {
       this.#waitingBytes -= scratch.length;
@@ -556,25 +565,23 @@ export class Transmission {
 
   #answerLater(command: number, cookieHigh: number, cookieLow: number, work: Promise<void>): void {
     this.#waitingRequests++;
-    this.#whenDone(work, true, (error) => {
+    const finish = (error: number): void => {
       this.#waitingRequests--;
       if (this.#isClosed) return;
       this.#answer(command, cookieHigh, cookieLow, error);
       this.#afterLateReply();
-    });
+    };
+    work.then(
+      () => this.#whenDone(NbdErrno.ok, true, finish),
+      (error: unknown) => this.#whenDone(errnoOf(error), true, finish),
+    );
   }
 
   /** `isWhole`: what `finish` sends is a reply of its own, which must not come between the parts of another. */
-  #whenDone(work: Promise<void>, isWhole: boolean, finish: (error: number) => void): void {
-    const done = (error: number): void => {
-      const mustWait = isWhole && !this.#structured && this.#long?.isReplyBegun === true && !this.#isClosed;
-      if (mustWait) this.#heldReplies.push(() => finish(error));
-      else this.#guarded(() => finish(error));
-    };
-    work.then(
-      () => done(NbdErrno.ok),
-      (error: unknown) => done(errnoOf(error)),
-    );
+  #whenDone(error: number, isWhole: boolean, finish: (error: number) => void): void {
+    const mustWait = isWhole && !this.#structured && this.#long?.isReplyBegun === true && !this.#isClosed;
+    if (mustWait) this.#heldReplies.push(() => finish(error));
+    else this.#guarded(() => finish(error));
   }
 
   /** Replies that come late are sent together as well: those of one turn of the event loop. */
