@@ -3,7 +3,8 @@ import type { HyperVFacade, Vm } from '../facade/index.ts';
 
 /** What a start would stumble over besides the machine's state: programs that are missing, disks that cannot be read. */
 export async function checkStart(hv: HyperVFacade, vm: Vm): Promise<void> {
-  const missing = (await hv.doctor()).filter(({ status }) => status === 'missing');
+  const { generation, hardDiskDrives } = await vm.info();
+  const missing = (await hv.doctor()).filter(({ id, status }) => status === 'missing' && isNeeded(id, generation));
   const [first] = missing;
   if (first) {
     throw new HvError('missing-dependency', `cannot start "${vm.name}": ${first.message}`, {
@@ -11,6 +12,10 @@ export async function checkStart(hv: HyperVFacade, vm: Vm): Promise<void> {
       ...(first.fix === null ? {} : { hint: first.fix }),
     });
   }
-  const { hardDiskDrives } = await vm.info();
   for (const drive of hardDiskDrives) await hv.host.disks.info(drive.path);
+}
+
+/** Generation 1 has no UEFI firmware, and no machine needs what only templates are built with. */
+function isNeeded(findingId: string, generation: 1 | 2): boolean {
+  return findingId !== 'linux-template' && (findingId !== 'firmware' || generation === 2);
 }

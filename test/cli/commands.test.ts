@@ -429,7 +429,7 @@ describe('host and doctor', () => {
     const ran = await hv(['doctor']);
     expect(ran.status).toBe(10);
     expect(ran.stdout).toContain('apt-get install qemu-system-x86');
-    expect(JSON.parse((await hv(['doctor', '--json'])).stdout)).toEqual(double.findings);
+    expect(JSON.parse((await hv(['doctor', '--json'])).stdout)).toEqual(expect.arrayContaining(double.findings));
   });
 });
 
