@@ -23,6 +23,7 @@ const compare = [
   { package: 'libvhdi-utils', brings: ['vhdiinfo'] },
   { package: 'libnbd-bin', brings: ['nbdinfo', 'nbdcopy'] },
   { package: 'nbdkit', brings: ['nbdkit'] },
+  { package: 'gdisk', brings: ['sgdisk'] },
   { package: 'bzip2', brings: ['bzip2'] },
 ];
 

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { expect, it, type TestContext } from 'vitest';
+import { nativeLibc } from '../native/index.ts';
 import { entryPoint } from './entry-point.ts';
 import { dropPrivileges } from './privileges.ts';
 
@@ -44,6 +45,20 @@ it('becomes another user for good, in every thread', (context) => {
   expect(seen.threads).toBeGreaterThan(5);
   expect(seen.identities).toEqual(['Uid:\t65534\t65534\t65534\t65534Gid:\t65534\t65534\t65534\t65534Groups:\t65533 ']);
   expect(seen).toMatchObject({ refused: 5, root: false });
+});
+
+it('has loaded the FFI before, where the other user cannot read it', (context) => {
+  needsRoot(context);
+  if (!nativeLibc()) context.skip('no FFI here, or it is turned off');
+  const { stdout, stderr } = inChild(`
+    import { createRequire } from 'node:module';
+    const { nextData } = await import(${JSON.stringify(entryPoint(import.meta.url, './sparse-file.js').href)});
+    dropPrivileges({ uid: 65534, gid: 65534 });
+    // From here on nothing can be loaded, as if its folders were closed to this user.
+    createRequire(import.meta.url)('node:module')._load = () => { throw new Error('unreadable'); };
+    try { nextData(-1, 0); } catch (error) { console.log(error.detail.errno); }`);
+  expect(stderr).toBe('');
+  expect(stdout).toBe('EBADF\n');
 });
 
 it('is content to be that user already, and cannot become another', (context) => {

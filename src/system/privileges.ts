@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fromSystemError, HvError } from '../errors/index.ts';
+import { nativeLibc } from '../native/index.ts';
 
 export function isRoot(): boolean {
   return process.geteuid?.() === 0;
@@ -14,7 +15,9 @@ export interface Identity {
 
 /**
  * Becomes somebody else for good, in every thread of this process, and proves it: no identity of before is left, no
- * capability, and root cannot be had back. Call it on the main thread, early: descriptors opened before stay open.
+ * capability, and root cannot be had back. Call it on the main thread; descriptors opened before stay open. The other
+ * user may not be able to read hv's own files (an installation below /root): import every module and start every
+ * worker thread before the call, for later ones would fail. The FFI of this thread is loaded here for the same reason.
  * Already being that user with those groups is fine without root.
  * @throws HvError `permission-denied`, `invalid-argument` (root as the target), `internal` when the proof fails:
  *   whoever gets that must end the process
@@ -30,6 +33,7 @@ export function dropPrivileges(identity: Identity): void {
   if (!process.setuid || !process.setgid || !process.setgroups)
     throw new HvError('unsupported', 'only the main thread of a Linux process can change its user');
   if (isRoot()) {
+    nativeLibc();
     try {
       process.setgroups([...groups]);
       process.setgid(gid); // for root these set the real, effective and saved identity at once
