@@ -5,7 +5,7 @@ import { fromSystemError, HvError, invariant, isSystemError } from '../errors/in
 import { inheritableItems, locatorPairs, type Segment, VhdxImage } from '../formats/vhdx/index.ts';
 import type { BlockDevice, Extent, FileRange } from './block-device.ts';
 import { createImageFile, syncFolder } from './create-file.ts';
-import type { ChainLayer } from './open-chain.ts';
+import { type ChainLayer, MAX_CHAIN_DEPTH } from './open-chain.ts';
 import { hostRun } from './open-file.ts';
 import { locatorPaths } from './parent-paths.ts';
 
@@ -112,6 +112,12 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
       throw new HvError('invalid-state', 'a disk that is open for reading only gets no child');
     if (this.#child)
       throw new HvError('invalid-state', `a child of ${leaf.path} is prepared already: ${this.#child.path}`);
+    if (this.#layers.length >= MAX_CHAIN_DEPTH) {
+      throw new HvError(
+        'unsupported',
+        `the chain of ${leaf.path} is as deep as a chain may be: ${MAX_CHAIN_DEPTH} files`,
+      );
+    }
     const linkage = leaf.image.settleDataGuid();
     const path = isAbsolute(childPath) ? join(realFolder(childPath), basename(childPath)) : childPath;
     const { metadata } = leaf.image;

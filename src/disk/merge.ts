@@ -46,9 +46,7 @@ export async function mergeIntoParent(childPath: string, options: MergeOptions =
         hint: 'Resize the parent first.',
       });
     }
-    announce(child, parent);
-    await copyContents(child.image, parent.image, options);
-    await parent.image.flush();
+    await mergeImages(child.image, parent.image, options);
     isDone = true;
   } finally {
     if (isDone) for (const { image } of [...layers].reverse()) await image.close();
@@ -56,16 +54,23 @@ export async function mergeIntoParent(childPath: string, options: MergeOptions =
   }
 }
 
-/** The order that keeps parent and child together: the child names both identities before the parent changes. */
-function announce(child: ChainLayer, parent: ChainLayer): void {
-  const before = parent.image.header.dataWriteGuid;
-  const after = randomGuid();
-  replaceLocator(child.image, withLinkages(child.image.metadata.locator?.pairs ?? [], before, after));
-  child.image.flushSync();
-  parent.image.changeDataGuid(after);
+/** The merge itself, between two open files that belong together. Durable when it returns. */
+export async function mergeImages(child: VhdxImage, parent: VhdxImage, options: LongOptions = {}): Promise<void> {
+  announce(child, parent);
+  await copyContents(child, parent, options);
+  await parent.flush();
 }
 
-async function copyContents(child: VhdxImage, parent: VhdxImage, options: MergeOptions): Promise<void> {
+/** The order that keeps parent and child together: the child names both identities before the parent changes. */
+function announce(child: VhdxImage, parent: VhdxImage): void {
+  const before = parent.header.dataWriteGuid;
+  const after = randomGuid();
+  replaceLocator(child, withLinkages(child.metadata.locator?.pairs ?? [], before, after));
+  child.flushSync();
+  parent.changeDataGuid(after);
+}
+
+async function copyContents(child: VhdxImage, parent: VhdxImage, options: LongOptions): Promise<void> {
   const report = throttleProgress(options.onProgress);
   const total = child.sizeBytes;
   const buffer = new Uint8Array(COPY_BYTES);

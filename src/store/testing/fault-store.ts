@@ -44,6 +44,8 @@ export class FaultStore implements ByteStore {
   failFlush = 0;
   /** Fills up: a change that needs more than this size fails with `no-space`. */
   capacityBytes = Number.POSITIVE_INFINITY;
+  /** Called after each change; may throw ProcessDeath, for a death that several stores share. */
+  afterChange: (() => void) | undefined;
   readonly #initial: MemoryStore;
   readonly #now: MemoryStore;
   #changes = 0;
@@ -125,6 +127,7 @@ export class FaultStore implements ByteStore {
   #changed(event: StoreEvent): void {
     this.events.push(event);
     this.#changes++;
+    this.afterChange?.();
     if (this.#changes < this.dieAfterChanges) return;
     this.#dead = true;
     throw new ProcessDeath();
