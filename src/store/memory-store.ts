@@ -82,7 +82,7 @@ export class MemoryStore implements ByteStore {
       this.#ownPage(index).set(source.subarray(sourceStart + done, sourceStart + done + count), inPage);
       done += count;
     }
-    this.#size = Math.max(this.#size, position + length);
+    if (length > 0) this.#size = Math.max(this.#size, position + length);
   }
 
   #zero(position: number, length: number): void {
