@@ -434,11 +434,19 @@ describe('host and doctor', () => {
 });
 
 describe('vhd serve', () => {
-  it('refuses to write under a saved machine or one with snapshots', async () => {
-    const saved = double.add({ name: 'web1', state: 'Saved' });
-    double.diskUsers.set('/disks/a.vhdx', [saved.id]);
-    const ran = await hv(['vhd', 'serve', '/disks/a.vhdx', '--socket', '/tmp/never.sock', '--json']);
+  const path = '/disks/a.vhdx';
+  const drive = { id: 'd', controllerType: 'SCSI', controllerNumber: 0, controllerLocation: 0, path } as const;
+
+  it.each([
+    ['a saved machine', { state: 'Saved', hardDiskDrives: [drive] }],
+    ['a running machine', { state: 'Running', hardDiskDrives: [drive] }],
+    ['a machine with snapshots', { state: 'Off', snapshotCount: 1, hardDiskDrives: [drive] }],
+    ['a machine whose disk builds on it', { state: 'Off', hardDiskDrives: [{ ...drive, path: '/disks/child.vhdx' }] }],
+  ] as const)('refuses to write under %s', async (_what, fields) => {
+    const { id } = double.add({ name: 'web1', ...fields });
+    double.diskUsers.set(path, [id]);
+    const ran = await hv(['vhd', 'serve', path, '--socket', '/tmp/never.sock', '--json']);
     expect(ran.status).toBe(4);
-    expect(errorOf(ran)).toMatchObject({ code: 'in-use', detail: { vm: 'web1', state: 'Saved' } });
+    expect(errorOf(ran)).toMatchObject({ code: 'in-use', detail: { vm: 'web1' } });
   });
 });

@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { HvError, isHvError } from '../../../errors/index.ts';
 import type { HyperVFacade } from '../../../facade/index.ts';
 import { argument, defineCommand, flag, option, optionList } from '../../definition.ts';
@@ -56,15 +57,21 @@ async function refuseWhenUsed(open: () => Promise<HyperVFacade>, path: string): 
     throw error;
   }
   for (const { id, name } of await hv.host.disks.users(path)) {
-    const { state, snapshotCount } = await hv.host.vms.info(id);
-    if (state === 'Off' && snapshotCount === 0) continue;
-    throw new HvError(
-      'in-use',
-      `${path} is used by the machine "${name}", which is ${state}${snapshotCount > 0 ? ' and has snapshots' : ''}`,
-      {
-        detail: { path, vm: name, id, state, snapshotCount },
-        hint: 'Use --read-only, or switch the machine off and delete its snapshots first.',
-      },
-    );
+    const { state, snapshotCount, hardDiskDrives } = await hv.host.vms.info(id);
+    const drives = await Promise.all(hardDiskDrives.map((drive) => canonical(drive.path)));
+    const isOwnDrive = drives.includes(await canonical(path));
+    if (isOwnDrive && state === 'Off' && snapshotCount === 0) continue;
+    const why = isOwnDrive
+      ? `which is ${state}${snapshotCount > 0 ? ' and has snapshots' : ''}`
+      : 'whose disk builds on it';
+    throw new HvError('in-use', `${path} is used by the machine "${name}", ${why}`, {
+      detail: { path, vm: name, id, state, snapshotCount, isOwnDrive },
+      hint: 'Use --read-only.',
+    });
   }
+}
+
+/** Without symbolic links; as it is where nothing is there. */
+function canonical(path: string): Promise<string> {
+  return realpath(path).catch(() => path);
 }
