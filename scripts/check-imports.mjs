@@ -121,6 +121,8 @@ function judge(table, sources, file, room, specifier) {
     return file.endsWith('.test.ts') ? [] : [`src/${file} imports ${specifier} outside of src`];
   const targetRoom = roomOf(table, target);
   if (targetRoom === undefined) return [`src/${file} imports ${specifier}, which lies in no room of the table`];
+  if (target.includes('/testing/') && !file.endsWith('.test.ts') && !file.includes('/testing/'))
+    return [`src/${file} imports ${specifier}: only tests may import from testing`];
   if (targetRoom === room) return [];
   if (!sources.has(target) && !file.endsWith('.test.ts'))
     return [`src/${file} imports ${specifier}, which does not exist`];

@@ -112,6 +112,7 @@ describe('violations', () => {
     ['a file beside the rooms', { 'helpers.ts': '' }, 'lies in no room'],
     ['a way out of src', { 'disk/a.ts': "import '../../test/x.ts';" }, 'outside of src'],
     ['a file that is not there', { 'disk/a.ts': "import '../store/gone.ts';" }, 'does not exist'],
+    ['a test double in the product', { 'store/a.ts': "import './testing/fault-store.ts';" }, 'only tests may import'],
     ['a test that goes upward', { 'store/a.test.ts': "import '../disk/index.ts';" }, 'store may not import disk'],
   ])('%s is found', (_what, files, message) => {
     const found = violations(files);
