@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { createVhd, mergeIntoParent, openChain, vhdInfo } from '../../src/disk/index.ts';
 import { seededRandom } from '../../src/store/testing/fault-store.ts';
@@ -133,6 +133,36 @@ describe('other programs read what hv wrote', () => {
     qemuCheck(base);
     execFileSync('qemu-img', ['convert', '-f', 'vhdx', '-O', 'raw', base, folder.file('out.raw')]);
     expect(rawContent(folder.file('out.raw')).equals(expected)).toBe(true);
+  });
+});
+
+describe('a disk whose writer died', () => {
+  needsQemu('is repaired by qemu-img from our log, to what hv itself reads', async () => {
+    using folder = new TemporaryFolder();
+    const path = folder.file('running.vhdx');
+    await createVhd(path, { sizeBytes: SIZE_BYTES, blockSizeBytes: MIB });
+    const disk = openChain(path);
+    const random = seededRandom(8);
+    for (let round = 0; round < 300; round++) {
+      const offset = Math.floor((random() * (SIZE_BYTES - 8192)) / 512) * 512;
+      if (random() < 0.8) disk.write(offset, new Uint8Array(8192).fill(round), 0, 8192);
+      else if (random() < 0.5) disk.writeZeroes(Math.floor(offset / MIB) * MIB, MIB, true);
+      else await disk.flush();
+      if (round % 100 !== 99) continue;
+      // The file as it lies there now is what a killed process leaves.
+      for (const name of ['ours.vhdx', 'theirs.vhdx']) copyFileSync(path, folder.file(name));
+      execFileSync('qemu-img', ['check', '-r', 'all', folder.file('theirs.vhdx')], { stdio: 'pipe' });
+      const raw = folder.file('out.raw');
+      execFileSync('qemu-img', ['convert', '-f', 'vhdx', '-O', 'raw', folder.file('theirs.vhdx'), raw]);
+      const running = Buffer.alloc(SIZE_BYTES);
+      disk.read(0, running, 0, SIZE_BYTES);
+      expect(rawContent(raw).equals(running)).toBe(true);
+      expect((await content(folder.file('ours.vhdx'))).equals(running)).toBe(true);
+      await openChain(folder.file('ours.vhdx')).close();
+      qemuCheck(folder.file('ours.vhdx'));
+      qemuCheck(folder.file('theirs.vhdx'));
+    }
+    await disk.close();
   });
 });
 

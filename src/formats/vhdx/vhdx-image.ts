@@ -15,6 +15,8 @@ import { clearBits, countBitPages, readBitRun, setBits } from './sector-bitmap.t
 import { SpaceAllocator } from './space.ts';
 
 const ZEROS = new Uint8Array(MIB);
+/** A shorter range is written as zeros rather than punched: a hole would cost more than it gives back. */
+const MIN_HOLE_BYTES = 64 * 1024;
 /** From here on the log is emptied in the background rather than in the way of a write. */
 const LOG_BUSY = 0.5;
 
@@ -212,8 +214,11 @@ export class VhdxImage implements ParentDisk {
       const readsZero = state === PAYLOAD.zero || (state === PAYLOAD.notPresent && !this.metadata.hasParent);
       if (readsZero) return;
       const isPresent = state === PAYLOAD.full || state === PAYLOAD.partial;
-      if (isWhole && (!isPresent || (mayUnmap && !this.metadata.leaveBlockAllocated))) {
+      const mayFree = mayUnmap && !this.metadata.leaveBlockAllocated;
+      if (isWhole && (!isPresent || mayFree)) {
         this.#dropBlock(block, PAYLOAD.zero);
+      } else if (state === PAYLOAD.full && mayFree && count >= MIN_HOLE_BYTES) {
+        this.#store.punchHole(this.#fileOffset + (at % this.#blockSize), count);
       } else if (isPresent || state === PAYLOAD.notPresent) {
         for (let done = 0; done < count; done += ZEROS.length) {
           this.write(at + done, ZEROS, 0, Math.min(ZEROS.length, count - done));
