@@ -42,19 +42,21 @@ export function createFile(path: string, fill: (store: FileStore) => void): Open
   }
   const target = join(folder, basename(path));
   let store: FileStore | undefined;
+  let isPublished = false;
   try {
     const lock = lockDiskImage(fd, 'write', target);
     store = new FileStore(fd, target, { readOnly: false, onClose: () => lock.release() });
     fill(store);
     store.flushSync();
     publish(temporary, target);
+    isPublished = true;
     syncFolder(folder);
     const stat = fstatSync(fd, { bigint: true });
     return { store, path: target, identity: `${stat.dev}:${stat.ino}` };
   } catch (error) {
     if (store) store.close();
     else closeSync(fd);
-    removeQuietly(temporary);
+    removeQuietly(isPublished ? target : temporary);
     throw error;
   }
 }
@@ -69,8 +71,9 @@ export function syncFolder(folder: string): void {
       closeSync(fd);
     }
   } catch (error) {
-    // Some network file systems have no such call; others have nothing to make durable.
-    if (!isSystemError(error, 'EINVAL', 'ENOSYS', 'EOPNOTSUPP')) {
+    // Some network file systems have no such call. A process may own what is in a folder without the right to open the
+    // folder itself; then the name becomes durable when the file system next writes its journal.
+    if (!isSystemError(error, 'EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'EACCES')) {
       throw fromSystemError(error, `could not make the contents of ${folder} durable`, { path: folder });
     }
   }
