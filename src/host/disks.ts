@@ -10,5 +10,12 @@ export interface DiskService {
   info(path: string): Promise<VhdInfo>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
-  users(path: string): Promise<readonly { readonly id: string; readonly name: string }[]>;
+  users(path: string): Promise<readonly DiskUser[]>;
+}
+
+export interface DiskUser {
+  readonly id: string;
+  readonly name: string;
+  /** Written to as a drive (now, or by a snapshot's layer), or read under one. */
+  readonly as: 'drive' | 'parent';
 }

@@ -1,5 +1,17 @@
 import { constants } from 'node:fs';
-import { chown, type FileHandle, lchown, mkdir, open, readdir, readlink, realpath, rm, rmdir } from 'node:fs/promises';
+import {
+  chown,
+  type FileHandle,
+  lchown,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  realpath,
+  rm,
+  rmdir,
+  stat,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fromSystemError, HvError, isSystemError } from '../../errors/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
@@ -37,13 +49,31 @@ export async function removeDataFolder({ dataPath }: Pick<VmDefinition, 'dataPat
   }
 }
 
-/** The machine's run folder, for its sockets and its runtime record. */
+/**
+ * The machine's run folder, for its sockets and its runtime record.
+ * @throws HvError `permission-denied` where the machine's own user cannot walk to it
+ */
 export async function makeRunFolder(path: string, user: VmDefinition['user']): Promise<void> {
+  if (user) await requirePassable(dirname(path));
   try {
     await mkdir(path, { mode: 0o700 });
     if (user) await lchown(path, user.uid, user.gid);
   } catch (error) {
     if (!isSystemError(error, 'EEXIST')) throw fromSystemError(error, `cannot make the folder ${path}`, { path });
+  }
+}
+
+/** Sockets are found by their path, so every folder above them must be searchable by the machine's own user. */
+async function requirePassable(folder: string): Promise<void> {
+  for (let path = folder; ; path = dirname(path)) {
+    const { mode } = await stat(path);
+    if ((mode & 0o001) === 0) {
+      throw new HvError('permission-denied', `the folder ${path} keeps a machine's own user from its sockets`, {
+        detail: { path, mode: (mode & 0o7777).toString(8) },
+        hint: `Set HV_RUN to a folder that every user may pass, or: chmod o+x ${path}`,
+      });
+    }
+    if (path === dirname(path)) return;
   }
 }
 

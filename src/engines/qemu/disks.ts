@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { LongOptions } from '../../async/index.ts';
 import { type CreateVhdOptions, createVhd, type VhdInfo, vhdInfo } from '../../disk/index.ts';
-import type { DiskService } from '../../host/index.ts';
+import type { DiskService, DiskUser } from '../../host/index.ts';
 import type { EngineContext } from './context.ts';
 import { namedLayers } from './layers.ts';
 
@@ -22,11 +22,9 @@ export class QemuDiskService implements DiskService {
     return vhdInfo(resolve(path));
   }
 
-  async users(
-    path: string,
-  ): Promise<{ readonly id: string; readonly name: string; readonly as: 'drive' | 'parent' }[]> {
+  async users(path: string): Promise<DiskUser[]> {
     const wanted = await canonicalPath(path);
-    const users: { id: string; name: string; as: 'drive' | 'parent' }[] = [];
+    const users: DiskUser[] = [];
     for (const definition of await this.#context.store.list()) {
       const user = { id: definition.id, name: definition.specification.name };
       const drives = [...namedLayers(definition), ...Object.values(definition.attached)];

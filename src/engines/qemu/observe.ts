@@ -7,7 +7,7 @@ import type { EngineContext } from './context.ts';
 export interface Observation {
   readonly state: VmState;
   readonly reason: string | null;
-  /** Only while its QEMU lives. */
+  /** Only while its QEMU lives, or the worker that puts things in order after it. */
   readonly runtime: RuntimeRecord | null;
 }
 
@@ -16,6 +16,9 @@ export async function observe(context: EngineContext, definition: VmDefinition):
   const record = await readRuntime(context.runFolder(definition.id));
   if (record && record.bootId === bootId() && isAlive(record.qemu)) {
     return { state: stateOf(record), reason: record.pauseReason, runtime: record };
+  }
+  if (record && record.bootId === bootId() && isAlive(record.worker)) {
+    return { state: 'Stopping', reason: null, runtime: record };
   }
   const state = definition.savedState ? 'Saved' : 'Off';
   if (record) {

@@ -5,6 +5,7 @@ import type { JsonObject } from '../json-lines.ts';
 import { connectUnixSocket } from '../unix-socket.ts';
 import { AGENT_HINT, AgentConnection } from './agent-connection.ts';
 import type { GuestAgentInfo, GuestNetworkInterface, GuestOsInfo } from './replies.ts';
+import * as replies from './replies.ts';
 
 export interface GuestAgentOptions {
   /** Longest answer to a command that returns no data. Default 1 MiB. */
@@ -132,7 +133,6 @@ export class GuestAgentClient implements AsyncDisposable {
   }
 
   async info(options: GuestAgentCallOptions = {}): Promise<GuestAgentInfo> {
-    const replies = await import('./replies.ts');
     return replies.parseReply(replies.infoReply, await this.call('guest-info', {}, options), 'guest-info');
   }
 
@@ -148,13 +148,11 @@ export class GuestAgentClient implements AsyncDisposable {
   }
 
   async networkInterfaces(options: GuestAgentCallOptions = {}): Promise<readonly GuestNetworkInterface[]> {
-    const replies = await import('./replies.ts');
     const command = 'guest-network-get-interfaces';
     return replies.parseReply(replies.networkInterfacesReply, await this.call(command, {}, options), command);
   }
 
   async osInfo(options: GuestAgentCallOptions = {}): Promise<GuestOsInfo> {
-    const replies = await import('./replies.ts');
     return replies.parseReply(
       replies.osInfoReply,
       await this.call('guest-get-osinfo', {}, options),
@@ -163,32 +161,27 @@ export class GuestAgentClient implements AsyncDisposable {
   }
 
   async hostName(options: GuestAgentCallOptions = {}): Promise<string> {
-    const replies = await import('./replies.ts');
     const command = 'guest-get-host-name';
     return replies.parseReply(replies.hostNameReply, await this.call(command, {}, options), command);
   }
 
   /** The guest's clock in milliseconds since 1970. */
   async time(options: GuestAgentCallOptions = {}): Promise<number> {
-    const replies = await import('./replies.ts');
     return replies.parseReply(replies.timeReply, await this.call('guest-get-time', {}, options), 'guest-get-time');
   }
 
   /** Freezes the guest's file systems and returns how many. Whoever calls it must call `thawFilesystems`, also after a failure. */
   async freezeFilesystems(options: GuestAgentCallOptions = {}): Promise<number> {
-    const replies = await import('./replies.ts');
     const command = 'guest-fsfreeze-freeze';
     return replies.parseReply(replies.countReply, await this.call(command, {}, options), command);
   }
 
   async thawFilesystems(options: GuestAgentCallOptions = {}): Promise<number> {
-    const replies = await import('./replies.ts');
     const command = 'guest-fsfreeze-thaw';
     return replies.parseReply(replies.countReply, await this.call(command, {}, options), command);
   }
 
   async filesystemState(options: GuestAgentCallOptions = {}): Promise<'thawed' | 'frozen'> {
-    const replies = await import('./replies.ts');
     const command = 'guest-fsfreeze-status';
     return replies.parseReply(replies.freezeStatusReply, await this.call(command, {}, options), command);
   }
@@ -220,7 +213,6 @@ export class GuestAgentClient implements AsyncDisposable {
     const maxOutputBytes = captureOutput
       ? Math.min(options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES)
       : 0;
-    const replies = await import('./replies.ts');
     const deadline = performance.now() + timeoutMs;
     const leftMs = (): number => Math.max(1, deadline - performance.now());
     const request = {
@@ -267,7 +259,6 @@ export class GuestAgentClient implements AsyncDisposable {
     options: GuestAgentCallOptions & { readonly maxBytes?: number | undefined } = {},
   ): Promise<Buffer> {
     const { maxBytes = 16 * 2 ** 20, ...call } = options;
-    const replies = await import('./replies.ts');
     const command = 'guest-file-read';
     return await this.#withFile(path, 'r', call, async (handle) => {
       const pieces: Buffer[] = [];
@@ -304,7 +295,6 @@ export class GuestAgentClient implements AsyncDisposable {
     options: GuestAgentCallOptions & { readonly isAppended?: boolean | undefined } = {},
   ): Promise<void> {
     const { isAppended = false, ...call } = options;
-    const replies = await import('./replies.ts');
     const command = 'guest-file-write';
     await this.#withFile(path, isAppended ? 'a' : 'w', call, async (handle) => {
       for (let at = 0; at < bytes.length; ) {
@@ -335,7 +325,6 @@ export class GuestAgentClient implements AsyncDisposable {
     call: GuestAgentCallOptions,
     work: (handle: number) => Promise<T>,
   ): Promise<T> {
-    const replies = await import('./replies.ts');
     const opened = await this.call('guest-file-open', { path, mode }, call);
     const handle = replies.parseReply(replies.fileHandleReply, opened, 'guest-file-open');
     // An abort must not leave the file open in the guest.
