@@ -161,7 +161,8 @@ export class HostDouble {
       disks: {
         create: () => Promise.reject(new HvError('unsupported', 'no disks here')),
         info: () => Promise.reject(new HvError('not-found', 'no disks here')),
-        users: async (path) => (this.diskUsers.get(path) ?? []).map((id) => this.#get(id)),
+        users: async (path) =>
+          (this.diskUsers.get(path) ?? []).map((id) => ({ id, name: this.#get(id).name, as: 'drive' as const })),
       },
       switches: { list: async () => [] },
       guest: {
