@@ -42,18 +42,24 @@ test('a checksum can be continued at any cut', () => {
 
 test('the checksums of two messages differ by the checksum of their difference', () => {
   fc.assert(
-    fc.property(fc.uint8Array({ minLength: 20, maxLength: 9000 }), fc.uint8Array({ minLength: 4, maxLength: 4 }), (bytes, change) => {
-      const changed = Uint8Array.from(bytes);
-      for (let index = 0; index < 4; index++) changed[10 + index] = (bytes[10 + index] ?? 0) ^ (change[index] ?? 0);
-      return crc32c(changed) === (crc32c(bytes) ^ crc32cOfDifference(change, bytes.length - 14)) >>> 0;
-    }),
+    fc.property(
+      fc.uint8Array({ minLength: 20, maxLength: 9000 }),
+      fc.uint8Array({ minLength: 4, maxLength: 4 }),
+      (bytes, change) => {
+        const changed = Uint8Array.from(bytes);
+        for (let index = 0; index < 4; index++) changed[10 + index] = (bytes[10 + index] ?? 0) ^ (change[index] ?? 0);
+        return crc32c(changed) === (crc32c(bytes) ^ crc32cOfDifference(change, bytes.length - 14)) >>> 0;
+      },
+    ),
   );
 });
 
 test('a GUID is stored in the mixed order of Windows', () => {
   const bytes = new Uint8Array(18);
   writeGuid(bytes, 1, '2DC27766-F623-4200-9D64-115E9BFD4A08');
-  expect([...bytes]).toEqual([0, 0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0, 0x42, 0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 8, 0]);
+  expect([...bytes]).toEqual([
+    0, 0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0, 0x42, 0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 8, 0,
+  ]);
   expect(readGuid(bytes, 1)).toBe('2dc27766-f623-4200-9d64-115e9bfd4a08');
 });
 

@@ -116,6 +116,20 @@ describe('a file above a parent', () => {
     expect(readBytes(again, 4096, 1)[0]).toBe(7);
   });
 
+  test('a partly present block without a sector bitmap is refused when it is read', async () => {
+    const store = newDisk({ type: 'differencing' });
+    const image = VhdxImage.open(store);
+    image.setParent(filledParent(64 * MIB, 7));
+    image.write(0, new Uint8Array(512).fill(1), 0, 512);
+    await image.close();
+    // 2048 blocks of 2 MiB make a chunk; the entry of its bitmap follows theirs.
+    store.write(3 * MIB + 2048 * 8, new Uint8Array(8), 0, 8);
+    const again = VhdxImage.open(store);
+    again.setParent(filledParent(64 * MIB, 7));
+    expect(codeOf(() => readBytes(again, 0, 512))).toBe('corrupt bitmap-missing');
+    expect(codeOf(() => again.write(0, new Uint8Array(512), 0, 512))).toBe('corrupt bitmap-missing');
+  });
+
   test('zeroed and trimmed blocks hide the parent', () => {
     const image = VhdxImage.open(newDisk({ type: 'differencing' }));
     image.setParent(filledParent(64 * MIB, 7));
