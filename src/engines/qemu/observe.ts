@@ -20,6 +20,10 @@ export async function observe(context: EngineContext, definition: VmDefinition):
   if (record && record.bootId === bootId() && isAlive(record.worker)) {
     return { state: 'Stopping', reason: null, runtime: record };
   }
+  if (record && record.bootId === bootId() && isAlive(record.worker)) {
+    // Its worker is still closing the disks and writing down how it ended.
+    return { state: 'Stopping', reason: null, runtime: record };
+  }
   const state = definition.savedState ? 'Saved' : 'Off';
   if (record) {
     const reason =

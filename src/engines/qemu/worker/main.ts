@@ -1,154 +1,30 @@
-import { HvError, isHvError } from '../../../errors/index.ts';
+import { isHvError } from '../../../errors/index.ts';
 import { DataPlane } from '../../../protocols/nbd/index.ts';
-import { readRuntime, removeRuntime, resolvePaths, VmStore, vmPaths } from '../../../state/index.ts';
-import { bootId, dropPrivileges, isAlive, isRoot } from '../../../system/index.ts';
-import { accelerationGroups, chooseAcceleration } from '../acceleration.ts';
-import { type Connection, ControlServer } from '../control/server.ts';
-import { SOCKETS } from '../qemu-arguments.ts';
-import { prepareLaunch } from './launch.ts';
-import { VmWorker } from './vm-worker.ts';
-import { requestSchema, WIRE_VERSION } from './wire.ts';
+import { describe, log } from './log.ts';
 
-/**
- * The worker of one machine, started by the keeper: `main.js <home> <run> <vm id>`.
- *
- *   as root:   read the definition, open the disks, look up QEMU and its firmware
- *   then:      become the machine's own user for good, listen, start or take over QEMU
- */
-/** A command asked for this worker and then went away: its disks are not held for long. */
-const IDLE_TIMEOUT_MS = 5000;
+/** The worker of one machine, started by the keeper: `main.js <home> <run> <vm id>`. */
 const EXIT_DISK_FAILURE = 74;
-
-async function main(home: string, run: string, vmId: string): Promise<void> {
-  process.title = `hv-worker ${vmId}`;
-  const paths = resolvePaths({ home, run });
-  const definition = await new VmStore(paths).load(vmId);
-  const runFolder = vmPaths(paths, vmId).run;
-  process.chdir(definition.dataPath);
-
-  const record = await readRuntime(runFolder);
-  const left = record && record.bootId === bootId() && isAlive(record.qemu) ? record : undefined;
-  const launch = await prepareLaunch(definition, runFolder);
-  const dataPlane = await DataPlane.start({
-    onFailure: (error) => {
-      log(`the disk thread failed: ${describe(error)}`);
-      process.exit(EXIT_DISK_FAILURE); // the keeper starts a successor; QEMU waits for it
-    },
-  });
-  const allowParents = [...definition.specification.allowedParents, ...knownLayers(definition)];
-  for (const drive of definition.specification.hardDiskDrives) {
-    await dataPlane.addExport({ name: drive.id, path: drive.path, allowParents });
-  }
-
-  const acceleration = left?.acceleration ?? chooseAcceleration();
-  if (isRoot() && definition.user) dropPrivileges({ ...definition.user, groups: accelerationGroups(acceleration) });
-
-  await dataPlane.listen(`${runFolder}/${SOCKETS.nbd}`, { mode: 0o600 });
-  let server: ControlServer | undefined;
-  const worker = new VmWorker({
-    definition,
-    runFolder,
-    dataPlane,
-    launch,
-    stopListening: () => server?.stopListening(),
-    leave: (exitCode) => process.exit(exitCode),
-  });
-  if (left) await worker.adopt(left);
-  else await removeRuntime(runFolder);
-
-  server = await ControlServer.listen({
-    socketPath: `${runFolder}/${SOCKETS.control}`,
-    peer: 'a command',
-    allowedUids: [process.getuid?.() ?? 0],
-    onMessage: (connection, message) => answer(worker, connection, message),
-  });
-  const idle = setTimeout(() => {
-    if (!worker.hasMachine) process.exit(0);
-  }, IDLE_TIMEOUT_MS);
-  idle.unref();
-}
-
-/** Every file that the definition names as a layer, so that its children may lie elsewhere. */
-function knownLayers(definition: Awaited<ReturnType<VmStore['load']>>): string[] {
-  const { specification, snapshots, attached, parents } = definition;
-  const drives = [specification, ...snapshots.map((snapshot) => snapshot.specification)].flatMap(
-    (each) => each.hardDiskDrives,
-  );
-  return [
-    ...new Set([...drives.map((drive) => drive.path), ...Object.values(attached), ...Object.values(parents).flat()]),
-  ];
-}
-
-async function answer(
-  worker: VmWorker,
-  connection: Connection,
-  message: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  const parsed = requestSchema.safeParse(message);
-  if (!parsed.success) {
-    const id = typeof message.id === 'number' ? message.id : 0;
-    await connection.send({ id, error: new HvError('protocol', 'the worker does not understand this order').toJSON() });
-    return;
-  }
-  const request = parsed.data;
-  if (request.op === 'hello' && request.version !== WIRE_VERSION) {
-    const failure = new HvError(
-      'unsupported',
-      `the worker speaks version ${WIRE_VERSION} of its protocol, not ${request.version}`,
-      {
-        hint: 'Stop the machine with the version of hv that started it.',
-      },
-    );
-    await connection.send({ id: request.id, error: failure.toJSON() });
-    return;
-  }
-  const gone = new AbortController();
-  let isDone = false;
-  void connection.closed.then(() => {
-    gone.abort();
-    if (isDone && isDeciding(request.op) && worker.isDecisionPending) worker.abandonDecision();
-  });
-  try {
-    const result = await worker.perform(request, {
-      signal: gone.signal,
-      onProgress: (phase, done, total) => {
-        void connection.send({ id: request.id, progress: { phase, done, ...(total === undefined ? {} : { total }) } });
-      },
-    });
-    isDone = true;
-    await connection.send({ id: request.id, result });
-    if (gone.signal.aborted && isDeciding(request.op) && worker.isDecisionPending) worker.abandonDecision();
-  } catch (error) {
-    if (!isHvError(error)) log(describe(error));
-    const failure = isHvError(error) ? error : new HvError('internal', 'the worker failed', { cause: error });
-    await connection.send({ id: request.id, error: failure.toJSON() });
-  }
-}
-
-function isDeciding(op: string): boolean {
-  return op === 'start' || op === 'save' || op === 'snapshot';
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
-function log(text: string): void {
-  process.stderr.write(`${new Date().toISOString()} ${text}\n`);
-}
 
 const [, , home, run, vmId] = process.argv;
 if (home === undefined || run === undefined || vmId === undefined) {
   process.stderr.write('usage: main.js <home> <run> <vm id>\n');
   process.exit(2);
 }
-main(home, run, vmId).catch((error: unknown) => {
+try {
+  // The disks' thread loads its part while this one loads the rest.
+  const diskThread = DataPlane.start({
+    onFailure: (error) => {
+      log(`the disk thread failed: ${describe(error)}`);
+      process.exit(EXIT_DISK_FAILURE); // the keeper starts a successor; QEMU waits for it
+    },
+  });
+  diskThread.catch(() => {}); // met again where it is awaited
+  const { serveMachine } = await import('./serve-machine.ts');
+  await serveMachine({ home, run, vmId, diskThread });
+} catch (error) {
   log(describe(error));
   // The keeper passes the reason on to whoever asked for this worker.
-  if (process.send)
-    process.send(
-      { error: isHvError(error) ? error.toJSON() : { code: 'internal', message: 'the worker failed' } },
-      () => process.exit(1),
-    );
+  const reason = isHvError(error) ? error.toJSON() : { code: 'internal', message: 'the worker failed' };
+  if (process.send) process.send({ error: reason }, () => process.exit(1));
   else process.exit(1);
-});
+}
