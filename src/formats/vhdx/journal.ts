@@ -185,6 +185,8 @@ export class Journal {
    * until then the headers call the log empty, and what lies in it counts for nothing.
    */
   #openLog(): void {
+    // An earlier attempt to end or begin a log may have failed half-way: what a header names must not be overwritten.
+    if (this.header.logGuid !== ZERO_GUID) this.runNow(this.#headers.update({ logGuid: ZERO_GUID }));
     const { logOffset, logLength } = this.header;
     const log = new LogWriter(this.#store, {
       offset: logOffset,

@@ -193,6 +193,24 @@ describe('a disk that fails', () => {
     }
   });
 
+  test('a seal that fails at any write can be tried again, and the file is sound at every moment', async () => {
+    for (let number = 1; number <= 4; number++) {
+      const store = new FaultStore(newDisk());
+      const image = VhdxImage.open(store);
+      image.write(0, new Uint8Array(512).fill(1), 0, 512);
+      store.failWrite = store.counts.write + number;
+      const failed = codeOf(() => image.seal());
+      if (failed === 'io') {
+        image.write(40 * MIB, new Uint8Array(512).fill(2), 0, 512);
+        const dead = VhdxImage.open(store.content());
+        expect([readBytes(dead, 0, 1)[0], readBytes(dead, 40 * MIB, 1)[0]]).toEqual([1, 2]);
+        image.seal();
+      }
+      expect(failed).toBe(number <= 3 ? 'io' : 'nothing');
+      expect(VhdxImage.open(store.content()).header.logGuid).toBe(ZERO_GUID);
+    }
+  });
+
   test('a full disk refuses what needs space and keeps the rest', async () => {
     expect(await survive((store) => (store.capacityBytes = store.size() + 6 * MIB), 'no-space')).toBeGreaterThan(5);
   });
