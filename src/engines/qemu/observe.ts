@@ -18,9 +18,6 @@ export async function observe(context: EngineContext, definition: VmDefinition):
     return { state: stateOf(record), reason: record.pauseReason, runtime: record };
   }
   if (record && record.bootId === bootId() && isAlive(record.worker)) {
-    return { state: 'Stopping', reason: null, runtime: record };
-  }
-  if (record && record.bootId === bootId() && isAlive(record.worker)) {
     // Its worker is still closing the disks and writing down how it ended.
     return { state: 'Stopping', reason: null, runtime: record };
   }

@@ -94,7 +94,8 @@ export class Keeper {
           detached: true,
           cwd: '/',
           stdio: ['ignore', log, log, 'ipc'],
-          env: minimalEnvironment({ HV_NO_FFI: process.env.HV_NO_FFI }),
+          // Reads that must wait for the storage go through the thread pool: as many at once as QEMU's queues bring.
+          env: minimalEnvironment({ HV_NO_FFI: process.env.HV_NO_FFI, UV_THREADPOOL_SIZE: '16' }),
         },
       );
     } finally {

@@ -1,3 +1,4 @@
+import { Mutex } from '../../../async/index.ts';
 import { isHvError } from '../../../errors/index.ts';
 import { GuestAgentClient } from '../../../protocols/qga/index.ts';
 
@@ -10,6 +11,8 @@ export class GuestAgentLink {
   /** Whether something in the guest holds the port open: without that, nobody is asked and nobody waits. */
   isOpen = false;
   #client: GuestAgentClient | undefined;
+  /** The port carries one conversation: a second connection would wait for the first one's end. */
+  readonly #turn = new Mutex();
 
   constructor(socketPath: string) {
     this.#socketPath = socketPath;
@@ -30,6 +33,7 @@ export class GuestAgentLink {
     });
   }
 
+  /** Also ends a question that is being asked. */
   async close(): Promise<void> {
     await this.#client?.close();
     this.#client = undefined;
@@ -37,15 +41,17 @@ export class GuestAgentLink {
 
   /** Undefined when nobody answers. */
   async #ask<T>(question: (agent: GuestAgentClient) => Promise<T>): Promise<T | undefined> {
-    if (!this.isOpen) return undefined;
-    try {
-      this.#client ??= await GuestAgentClient.connect(this.#socketPath);
-      return await question(this.#client);
-    } catch (error) {
-      if (!isHvError(error)) throw error;
-      await this.close();
-      return undefined;
-    }
+    return this.#turn.run(async () => {
+      if (!this.isOpen) return undefined;
+      try {
+        this.#client ??= await GuestAgentClient.connect(this.#socketPath);
+        return await question(this.#client);
+      } catch (error) {
+        if (!isHvError(error)) throw error;
+        await this.close();
+        return undefined;
+      }
+    });
   }
 }
 
