@@ -16,8 +16,11 @@ export interface HostFixture {
 /** Makes a host in folders of its own. */
 export type MakeFixture = () => Promise<HostFixture>;
 
-/** A fixture over an engine that keeps everything under one home folder. */
-export function homeFixture(open: (home: string) => Promise<Host>): MakeFixture {
+/** A fixture over an engine that keeps everything under one home folder. `afterwards` runs when all machines are off. */
+export function homeFixture(
+  open: (home: string) => Promise<Host>,
+  afterwards: (home: string) => Promise<void> = async () => {},
+): MakeFixture {
   return async () => {
     const folder = await mkdtemp(join(tmpdir(), 'hv-conf-'));
     const home = join(folder, 'home');
@@ -27,9 +30,13 @@ export function homeFixture(open: (home: string) => Promise<Host>): MakeFixture 
       folder,
       reopen: () => open(home),
       close: async () => {
-        for (const vm of await host.vms.list()) await host.vms.forceStop(vm.id);
-        await host.close();
-        await rm(folder, { recursive: true, force: true });
+        try {
+          for (const vm of await host.vms.list()) await host.vms.forceStop(vm.id);
+          await host.close();
+        } finally {
+          await afterwards(home);
+          await rm(folder, { recursive: true, force: true });
+        }
       },
     };
   };
