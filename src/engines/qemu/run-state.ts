@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type LongOptions, poll } from '../../async/index.ts';
 import { fromSystemError, HvError, isHvError } from '../../errors/index.ts';
 import { judgeMove } from '../../model/index.ts';
-import { removeRuntime, type VmDefinition } from '../../state/index.ts';
+import { ensureFolders, removeRuntime, type VmDefinition } from '../../state/index.ts';
 import { isAlive, readMemory, requireProgram } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import type { ControlClient } from './control/client.ts';
@@ -56,6 +56,7 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
       hint: 'Give the machine less memory.',
     });
   }
+  await ensureFolders(context.paths); // a restart of the host emptied the folder of run folders
   await makeRunFolder(context.runFolder(definition.id), definition.user);
   await removeRuntime(context.runFolder(definition.id));
   await collectGarbage(definition, (await readForest(definition)).files);

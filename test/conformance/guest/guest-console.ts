@@ -73,6 +73,13 @@ export class GuestConsole implements AsyncDisposable {
     this.#socket.write(`${line}\n`);
   }
 
+  /** Ends what runs in the foreground, as Ctrl-C does. */
+  async interrupt(): Promise<void> {
+    const from = this.text.length;
+    this.#socket.write(Buffer.of(3));
+    await this.waitFor(PROMPT, COMMAND_MS, from);
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return;
     await new Promise<void>((resolve) => {
