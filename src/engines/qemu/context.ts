@@ -68,6 +68,6 @@ export class EngineContext {
   ): Promise<T> {
     await this.store.load(vmId); // an unknown id is said before a lock file is made for it
     await using _lock = await this.store.lock(vmId, { signal });
-    return work(await this.store.load(vmId));
+    return await work(await this.store.load(vmId)); // awaited here, so that the lock is held until its end
   }
 }
