@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import {
+  chmod,
   chown,
   type FileHandle,
   lchown,
@@ -15,24 +16,28 @@ import {
 import { dirname, join } from 'node:path';
 import { fromSystemError, HvError, isSystemError } from '../../errors/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
+import { syncFolder } from '../../system/index.ts';
 
 /** Parts of a machine's data folder. */
 export const DATA = { disks: 'disks', saved: 'saved', snapshots: 'snapshots' } as const;
 
 /**
- * Makes a machine's data folder with its parts, owned by the machine's own user. Only fresh folders change their owner:
- * what that user put into its own folder is never followed.
+ * Makes a machine's data folder with its parts. Where the machine has a user of its own, that user may add files to each
+ * folder but not put another thing in the place of a part (the sticky bit: an entry is changed by its owner only), so that
+ * root's way into a part leads nowhere else.
  */
 export async function makeDataFolder(definition: Pick<VmDefinition, 'dataPath' | 'user'>): Promise<void> {
   const { dataPath, user } = definition;
+  const make = async (path: string, userMode: number): Promise<void> => {
+    await mkdir(path, { mode: 0o700 });
+    if (!user) return;
+    await chown(path, 0, user.gid);
+    await chmod(path, userMode); // as given, whatever the umask; after chown, which may clear bits
+  };
   try {
-    await mkdir(dataPath, { recursive: true, mode: 0o700 });
-    for (const part of Object.values(DATA)) {
-      const path = join(dataPath, part);
-      await mkdir(path, { mode: 0o700 });
-      if (user) await lchown(path, user.uid, user.gid);
-    }
-    if (user) await chown(dataPath, user.uid, user.gid);
+    await mkdir(dirname(dataPath), { recursive: true, mode: 0o700 });
+    await make(dataPath, 0o1770);
+    for (const part of Object.values(DATA)) await make(join(dataPath, part), 0o770);
   } catch (error) {
     throw fromSystemError(error, `cannot make the folder ${dataPath}`, { path: dataPath });
   }
@@ -92,6 +97,9 @@ export async function readTail(path: string, maxBytes: number): Promise<string> 
   }
 }
 
+/** The firmware's variables are all that is copied: half a megabyte. */
+const MAX_COPIED_BYTES = 16 * 2 ** 20;
+
 /**
  * Copies a file into the machine's data folder as that machine's user would: nothing is replaced, no link is followed on
  * the last step, and what was opened is then asked for its true place, so that no planted folder leads outside either.
@@ -107,7 +115,9 @@ export async function copyIntoData(
   try {
     await using from = await open(source, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const isOwn = source.startsWith(`${definition.dataPath}/`);
-    if (!(await from.stat()).isFile() || (isOwn && !(await isInside(from, definition.dataPath)))) throw notOurs(source);
+    const found = await from.stat();
+    if (found.size > MAX_COPIED_BYTES || !found.isFile() || (isOwn && !(await isInside(from, definition.dataPath))))
+      throw notOurs(source);
     await using to = await open(
       target,
       constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
@@ -116,6 +126,7 @@ export async function copyIntoData(
     if (!(await isInside(to, definition.dataPath))) throw notOurs(target);
     await to.writeFile(await from.readFile());
     await to.sync();
+    await syncFolder(dirname(target));
     if (definition.user) await to.chown(definition.user.uid, definition.user.gid);
   } catch (error) {
     throw fromSystemError(error, `cannot copy ${source} to ${target}`, { path: target });
@@ -140,6 +151,8 @@ export async function collectGarbage(definition: VmDefinition, layers: ReadonlyS
   const keep = new Set([...named.map((file) => join(definition.dataPath, file)), ...layers]);
   for (const part of Object.values(DATA)) {
     const folder = join(definition.dataPath, part);
+    // The path has no links when it is written down: one that was put there since leads to what is not ours to delete.
+    if ((await realpath(folder)) !== folder) throw notOurs(folder);
     for (const name of await readdir(folder)) {
       const path = join(folder, name);
       if (!keep.has(path)) await rm(path, { force: true, recursive: true });
