@@ -1,15 +1,16 @@
 import { constants } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { fromSystemError, isSystemError } from '../errors/index.ts';
 import { writeFileAtomic } from '../system/index.ts';
+import { shortId } from './paths.ts';
 
 const identity = z.strictObject({ pid: z.int().min(2), startTicks: z.int().min(0) });
 
 const runtime = z.strictObject({
   schemaVersion: z.literal(1),
-  vmId: z.string(),
+  vmId: z.guid().lowercase(),
   /** A record of another boot describes nothing. */
   bootId: z.string(),
   /**
@@ -43,9 +44,13 @@ export type LastExit = z.infer<typeof lastExit>;
 export const RUNTIME_FILE = 'runtime.json';
 export const LAST_EXIT_FILE = 'last-exit.json';
 
-/** Undefined where there is none, or where what is there is not one: it is written by an unprivileged process. */
+/**
+ * Undefined where there is none, or where what is there is not one: it is written by an unprivileged process, which may
+ * claim to be another machine.
+ */
 export async function readRuntime(runFolder: string): Promise<RuntimeRecord | undefined> {
-  return readChecked(join(runFolder, RUNTIME_FILE), runtime);
+  const record = await readChecked(join(runFolder, RUNTIME_FILE), runtime);
+  return record && shortId(record.vmId) === basename(runFolder) ? record : undefined;
 }
 
 export async function writeRuntime(runFolder: string, record: RuntimeRecord): Promise<void> {
