@@ -2,7 +2,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { poll } from '../../src/async/index.ts';
-import { openVhd } from '../../src/disk/index.ts';
+import { type OpenDisk, openVhd } from '../../src/disk/index.ts';
+import { isHvError } from '../../src/errors/index.ts';
 import type { VmInfo } from '../../src/model/index.ts';
 import { type HvPaths, resolvePaths, type VmDefinition, vmPaths } from '../../src/state/index.ts';
 import { hv, type ProcessResult } from '../cli/built.ts';
@@ -87,11 +88,27 @@ export function command(
   });
 }
 
+/** A worker that a killed command asked for holds the disks for a moment; not longer. */
+const HELD_MS = 8000;
+
+async function openDisk(fixture: FaultFixture, id: string, readOnly: boolean): Promise<OpenDisk> {
+  const path = (await fixture.host.vms.info(id)).hardDiskDrives[0]?.path ?? '';
+  return await poll(
+    async () => {
+      try {
+        return await openVhd(path, { readOnly, allowParents: [fixture.folder] });
+      } catch (error) {
+        if (isHvError(error, 'in-use')) return undefined;
+        throw error;
+      }
+    },
+    { timeoutMs: HELD_MS, doing: `waiting for ${path} to be free` },
+  );
+}
+
 /** Writes into the present disk of a machine that is off, as its guest would have. */
 export async function writeDisk(fixture: FaultFixture, id: string, at: number, text: string): Promise<void> {
-  const disk = await openVhd((await fixture.host.vms.info(id)).hardDiskDrives[0]?.path ?? '', {
-    allowParents: [fixture.folder],
-  });
+  const disk = await openDisk(fixture, id, false);
   try {
     const data = Buffer.alloc(4096, text);
     disk.write(at * MIB, data, 0, data.length);
@@ -102,10 +119,7 @@ export async function writeDisk(fixture: FaultFixture, id: string, at: number, t
 
 /** The text at each of these megabytes; empty where nothing was written. */
 export async function readDisk(fixture: FaultFixture, id: string, ...at: number[]): Promise<string[]> {
-  const disk = await openVhd((await fixture.host.vms.info(id)).hardDiskDrives[0]?.path ?? '', {
-    readOnly: true,
-    allowParents: [fixture.folder],
-  });
+  const disk = await openDisk(fixture, id, true);
   try {
     return at.map((place) => {
       const data = Buffer.alloc(4096);

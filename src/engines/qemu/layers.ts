@@ -23,11 +23,13 @@ export function isOwnLayer(definition: VmDefinition, path: string): boolean {
   return resolve(path).startsWith(join(definition.dataPath, 'disks/'));
 }
 
-/** Every file that may be found as a parent, so that it is allowed to be one. */
+/**
+ * Every file that may be found as a parent, so that it is allowed to be one. The machine's own layers are so by their
+ * folder alone: named one by one, a link that its user put in a layer's place would allow what it leads to.
+ */
 export function knownParents(definition: VmDefinition): string[] {
   return [
     ...definition.specification.allowedParents,
-    ...namedLayers(definition),
     ...Object.values(definition.attached),
     ...Object.values(definition.parents).flat(),
     join(definition.dataPath, 'disks'),
@@ -54,7 +56,7 @@ export async function readForest(definition: VmDefinition): Promise<LayerForest>
 }
 
 /** Layers are written by an unprivileged process: where they are and what they name as a parent is its word, not ours. */
-function mustBelong(definition: VmDefinition, layer: string, path: string): void {
+export function mustBelong(definition: VmDefinition, layer: string, path: string): void {
   if (isOwnLayer(definition, path) || Object.values(definition.attached).includes(path)) return;
   throw new HvError('corrupt', `the layer ${layer} leads to ${path}, which does not belong to its machine`, {
     detail: { path: layer, leadsTo: path, id: definition.id },

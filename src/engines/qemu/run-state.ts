@@ -24,6 +24,7 @@ const FORCE_STOP_MS = 5000;
 
 /** From Off or Saved to Running. */
 export async function startMachine(context: EngineContext, given: VmDefinition, long: LongOptions = {}): Promise<void> {
+  if (given.pending) await context.releaseDisks(given.id);
   let definition = await prepareStart(context, await finishPending(context, given, long));
   const { savedState } = definition;
   await using worker = await context.startWorker(definition.id);

@@ -72,6 +72,7 @@ export class QemuSnapshotService implements SnapshotService {
         });
       }
       const { state, runtime } = await observe(this.#context, found);
+      if (!runtime) await this.#context.releaseDisks(vmId);
       const definition = runtime ? found : await finishPending(this.#context, found, long);
       const changed = runtime
         ? await this.#createLive(definition, wanted, long)
@@ -141,6 +142,7 @@ export class QemuSnapshotService implements SnapshotService {
       await judge(this.#context, found, 'applySnapshot');
       const snapshot = requireSnapshot(found, snapshotId);
       await forceOff(this.#context, found);
+      await this.#context.releaseDisks(vmId);
       const definition = await finishPending(this.#context, found, long);
       const layerId = randomUUID();
       await using undo = new Undo();
@@ -173,6 +175,7 @@ export class QemuSnapshotService implements SnapshotService {
     await this.#context.withLock(vmId, long.signal, async (found) => {
       await judge(this.#context, found, 'deleteSnapshot');
       requireSnapshot(found, snapshotId);
+      await this.#context.releaseDisks(vmId);
       const definition = await finishPending(this.#context, found, long);
       const snapshot = requireSnapshot(definition, snapshotId);
       const changed: VmDefinition = {

@@ -186,6 +186,7 @@ export class QemuVmService implements VmService {
   ): Promise<{ readonly deletedPaths: string[] }> {
     return this.#context.withLock(vmId, options.signal, async (found) => {
       await judge(this.#context, found, 'delete');
+      await this.#context.releaseDisks(vmId);
       let definition = await finishPending(this.#context, found, options);
       const disks = Object.values(definition.attached);
       if (!options.withDisks && definition.snapshots.length > 0) {

@@ -7,13 +7,20 @@ import { ControlClient } from '../control/client.ts';
 
 const KEEPER_START_MS = 15_000;
 
-/** Connects to the keeper of this home, and starts it where there is none. @throws HvError `io`, `permission-denied` */
-export async function connectKeeper(paths: HvPaths): Promise<ControlClient> {
+/** Connects to the keeper of this home where there is one. */
+export async function findKeeper(paths: HvPaths): Promise<ControlClient | undefined> {
   try {
     return await ControlClient.connect(paths.keeperSocket, 'the keeper');
   } catch (error) {
-    if (!isHvError(error, 'not-found') && !isHvError(error, 'io')) throw error;
+    if (isHvError(error, 'not-found') || isHvError(error, 'io')) return undefined;
+    throw error;
   }
+}
+
+/** Connects to the keeper of this home, and starts it where there is none. @throws HvError `io`, `permission-denied` */
+export async function connectKeeper(paths: HvPaths): Promise<ControlClient> {
+  const keeper = await findKeeper(paths);
+  if (keeper) return keeper;
   await ensureFolders(paths);
   const log = openSync(paths.keeperLog, 'a', 0o600);
   try {

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
-import { sleep } from '../../../async/index.ts';
+import { sleep, withDeadline } from '../../../async/index.ts';
 import { HvError, type HvErrorJson, isHvError, isSystemError } from '../../../errors/index.ts';
 import { connectUnixSocket } from '../../../protocols/qmp/index.ts';
 import { type HvPaths, type RuntimeRecord, readRuntime, vmPaths } from '../../../state/index.ts';
@@ -11,6 +11,7 @@ import { SOCKETS } from '../qemu-arguments.ts';
 
 /** A worker opens its disks before it listens: journals may have to be replayed. */
 const WORKER_START_MS = 60_000;
+const RELEASE_MS = 5000;
 const FIRST_BACKOFF_MS = 20;
 const LAST_BACKOFF_MS = 2000;
 /** A worker that lived this long has earned a quick restart. */
@@ -53,6 +54,17 @@ export class Keeper {
     });
     this.#starting.set(vmId, work);
     return work;
+  }
+
+  /** Returns once the worker of a machine that is off has left. @throws HvError `timeout` */
+  async releaseWorker(vmId: string): Promise<void> {
+    await this.#starting.get(vmId)?.catch(() => {}); // whoever asked for it has the reason
+    const watched = this.#watched.get(vmId);
+    if (!watched) return;
+    const { socket } = watched;
+    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    socket.write(`${JSON.stringify({ id: 1, op: 'leave' })}\n`); // its answer is of no interest: it leaves, or has a machine
+    await withDeadline(closed, RELEASE_MS, "waiting for the machine's worker to leave");
   }
 
   /** Finds every machine whose QEMU lives and takes its worker into care. */

@@ -60,6 +60,7 @@ async function answer(
   const request = parsed.data;
   try {
     if (request.op === 'ensure-worker') await keeper.ensureWorker(request.vmId);
+    else if (request.op === 'release-worker') await keeper.releaseWorker(request.vmId);
     else await keeper.rescue();
     await connection.send({ id: request.id, result: {} });
   } catch (error) {

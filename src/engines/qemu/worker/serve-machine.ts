@@ -4,7 +4,7 @@ import { readRuntime, removeRuntime, resolvePaths, VmStore, vmPaths } from '../.
 import { bootId, dropPrivileges, isAlive, isRoot } from '../../../system/index.ts';
 import { accelerationGroups, chooseAcceleration } from '../acceleration.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
-import { knownParents } from '../layers.ts';
+import { isOwnLayer, knownParents, mustBelong } from '../layers.ts';
 import { SOCKETS } from '../qemu-arguments.ts';
 import { prepareLaunch } from './launch.ts';
 import { describe, log } from './log.ts';
@@ -42,7 +42,9 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
   const dataPlane = await diskThread;
   const allowParents = knownParents(definition);
   for (const drive of definition.specification.hardDiskDrives) {
-    await dataPlane.addExport({ name: drive.id, path: drive.path, allowParents });
+    const { layers } = await dataPlane.addExport({ name: drive.id, path: drive.path, allowParents });
+    // QEMU may live, and be hostile: what lies at a layer's place may be a link to another machine's disk by now.
+    if (isOwnLayer(definition, drive.path)) mustBelong(definition, drive.path, layers[0] ?? '');
   }
 
   const acceleration = left?.acceleration ?? chooseAcceleration();

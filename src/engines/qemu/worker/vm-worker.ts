@@ -101,6 +101,10 @@ export class VmWorker {
     switch (request.op) {
       case 'hello':
         return { pid: process.pid };
+      case 'leave':
+        if (this.hasMachine) throw new HvError('invalid-state', 'the machine is started');
+        this.#context.leave(0);
+        return {};
       case 'start':
         return this.#start(request.restoreFrom, request.paused, control);
       case 'save':

@@ -15,6 +15,8 @@ const guid = z.string().length(36);
 
 export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('hello'), version: z.int() }),
+  /** Without a machine there is nothing to stay for. */
+  z.strictObject({ id, op: z.literal('leave') }),
   z.strictObject({ id, op: z.literal('start'), restoreFrom: dataFile.nullable(), paused: z.boolean() }),
   z.strictObject({ id, op: z.literal('save'), file: dataFile }),
   z.strictObject({

@@ -1,0 +1,3 @@
+import { describeKilledCommands } from './commands.ts';
+
+describeKilledCommands(16);
