@@ -15,7 +15,16 @@ export {
   type SnapshotDefinition,
   type VmDefinition,
 } from './definition.ts';
-export { ensureFolder, ensureFolders, type HvPaths, resolvePaths, shortId, type VmPaths, vmPaths } from './paths.ts';
+export {
+  checkRunFolder,
+  ensureFolder,
+  ensureFolders,
+  type HvPaths,
+  resolvePaths,
+  shortId,
+  type VmPaths,
+  vmPaths,
+} from './paths.ts';
 export {
   type LastExit,
   type RuntimeRecord,

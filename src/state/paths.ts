@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { lstat, mkdir } from 'node:fs/promises';
+import { lstat, mkdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { isAbsolute, join, resolve } from 'node:path';
-import { fromSystemError, HvError } from '../errors/index.ts';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
 import { isRoot } from '../system/index.ts';
 
 /** The longest path that a Unix socket may have (sockaddr_un.sun_path less its NUL). */
@@ -89,6 +89,7 @@ export function shortId(vmId: string): string {
  */
 export async function ensureFolders(paths: HvPaths): Promise<void> {
   for (const path of [paths.home, paths.vms, paths.operations, paths.run]) await ensureFolder(path);
+  await checkRunFolder(paths);
   const longest = Buffer.byteLength(join(paths.run, 'x'.repeat(12), 'control.sock'));
   if (longest > MAX_SOCKET_PATH_BYTES) {
     throw new HvError('invalid-argument', `the folder ${paths.run} is too long a path for sockets`, {
@@ -98,18 +99,48 @@ export async function ensureFolders(paths: HvPaths): Promise<void> {
   }
 }
 
+/**
+ * Checks what other processes are found by, before any of it is believed: below /tmp anybody may have made the folder.
+ * @throws HvError `permission-denied`
+ */
+export async function checkRunFolder(paths: HvPaths): Promise<void> {
+  try {
+    await requireSafeParent(paths.run);
+    await requireOurs(paths.run);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return; // nothing runs
+    throw fromSystemError(error, `cannot look at the folder ${paths.run}`, { path: paths.run });
+  }
+}
+
 export async function ensureFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: isRoot() ? 0o711 : 0o700 });
-    const stat = await lstat(path);
-    const uid = process.getuid?.() ?? 0;
-    if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o022) !== 0) {
-      throw new HvError('permission-denied', `the folder ${path} is not safely ours`, {
-        detail: { path, owner: stat.uid, mode: (stat.mode & 0o7777).toString(8) },
-        hint: `It must be a folder owned by user ${uid} that others cannot write to.`,
-      });
-    }
+    await requireOurs(path);
   } catch (error) {
     throw fromSystemError(error, `cannot make the folder ${path}`, { path });
+  }
+}
+
+/** Whoever may rename what lies in the folder above can put another folder in its place. */
+async function requireSafeParent(path: string): Promise<void> {
+  const parent = dirname(path);
+  const { uid, mode } = await stat(parent);
+  const isShared = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
+  if ((uid === 0 || uid === process.getuid?.()) && !isShared) return;
+  throw new HvError('permission-denied', `the folder ${parent} lets others replace ${path}`, {
+    detail: { path: parent, owner: uid, mode: (mode & 0o7777).toString(8) },
+    hint: 'Set HV_RUN to a folder of your own.',
+  });
+}
+
+async function requireOurs(path: string): Promise<void> {
+  const found = await lstat(path);
+  const uid = process.getuid?.() ?? 0;
+  if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o022) !== 0) {
+    throw new HvError('permission-denied', `the folder ${path} is not safely ours`, {
+      detail: { path, owner: found.uid, mode: (found.mode & 0o7777).toString(8) },
+      hint: `It must be a folder owned by user ${uid} that others cannot write to.`,
+    });
   }
 }

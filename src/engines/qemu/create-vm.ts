@@ -71,14 +71,29 @@ async function planDisk(
   }
   // Opening it as a machine would finds what is missing, foreign, damaged or held by somebody else.
   const chain = await openVhd(path, { readOnly: false, allowParents: allowedParents });
+  let parents: string[];
   try {
-    return {
-      path,
-      isNew: false,
-      parents: chain instanceof DiskChain ? chain.layers.slice(1).map((layer) => layer.path) : [],
-    };
+    parents = chain instanceof DiskChain ? chain.layers.slice(1).map((layer) => layer.path) : [];
   } finally {
     await chain.close();
+  }
+  await requireUnwritten(disks, path, parents);
+  return { path, isNew: false, parents };
+}
+
+/** A parent that some machine writes to is no parent: the disk on it would be lost with the first write. */
+async function requireUnwritten(disks: QemuDiskService, path: string, parents: readonly string[]): Promise<void> {
+  for (const parent of parents) {
+    const writer = (await disks.users(parent)).find((user) => user.as === 'drive');
+    if (!writer) continue;
+    throw new HvError(
+      'in-use',
+      `the disk ${path} stands on ${parent}, which belongs to the virtual machine "${writer.name}"`,
+      {
+        detail: { path, parentPath: parent, vm: writer.name, id: writer.id },
+        hint: 'That machine would change it, and with it this disk. Copy the parent, or delete that machine first.',
+      },
+    );
   }
 }
 

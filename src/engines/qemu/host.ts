@@ -1,5 +1,5 @@
 import type { Host, HostCapabilities } from '../../host/index.ts';
-import { resolvePaths } from '../../state/index.ts';
+import { checkRunFolder, resolvePaths } from '../../state/index.ts';
 import { isAlive } from '../../system/index.ts';
 import { chooseAcceleration } from './acceleration.ts';
 import { EngineContext } from './context.ts';
@@ -30,8 +30,10 @@ export class QemuHost implements Host {
     this.switches = new QemuSwitchService();
   }
 
+  /** @throws HvError `permission-denied` when the run folder is somebody else's */
   static async open(options: { readonly home?: string } = {}): Promise<QemuHost> {
     const context = new EngineContext(resolvePaths(options));
+    await checkRunFolder(context.paths);
     await rescueOrphans(context);
     return new QemuHost(context);
   }

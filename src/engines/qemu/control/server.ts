@@ -32,6 +32,8 @@ export class ControlServer implements AsyncDisposable {
   static async listen(options: ControlServerOptions): Promise<ControlServer> {
     await rm(options.socketPath, { force: true });
     const server = createServer();
+    // Accepting fails while descriptors are used up; those who are connected are served on.
+    server.on('error', () => {});
     const control = new ControlServer(server);
     server.on('connection', (socket) => control.#serve(socket, options));
     const before = process.umask(0o177);
