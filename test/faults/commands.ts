@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { poll } from '../../src/async/index.ts';
 import { isHvError } from '../../src/errors/index.ts';
@@ -149,6 +151,7 @@ export function describeKilledCommands(moments: number): void {
     const machine = async (): Promise<string> => {
       const found = (await fixture.host.vms.list()).find((vm) => vm.name === NAME);
       if (found) return found.id;
+      await rm(join(fixture.folder, `${NAME}.vhdx`), { force: true }); // deleting died before it came to the disk
       const id = await bareMachine(fixture, NAME);
       await writeDisk(fixture, id, 1, 'a');
       return id;

@@ -39,7 +39,13 @@ export async function bareMachine(fixture: FaultFixture, name: string): Promise<
 }
 
 export function killAll(pids: readonly number[]): void {
-  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended by itself, because another of them died.
+    }
+  }
 }
 
 /** Waits until the kernel has taken the processes away: a killed one is still there for a moment. */
