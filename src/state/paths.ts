@@ -61,6 +61,8 @@ export interface VmPaths {
   readonly folder: string;
   readonly definition: string;
   readonly lock: string;
+  /** Held from an order of two steps to its decision; whoever finishes such an order takes it first. */
+  readonly decisionLock: string;
   readonly workerLog: string;
   /** Sockets and the runtime record, gone after a restart of the host. */
   readonly run: string;
@@ -72,6 +74,7 @@ export function vmPaths(paths: HvPaths, vmId: string): VmPaths {
     folder,
     definition: join(folder, 'vm.json'),
     lock: join(folder, 'lock'),
+    decisionLock: join(folder, 'decision.lock'),
     workerLog: join(folder, 'worker.log'),
     run: join(paths.run, shortId(vmId)),
   };

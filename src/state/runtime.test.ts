@@ -15,6 +15,7 @@ const RECORD: RuntimeRecord = {
   worker: { pid: 3, startTicks: 0 },
   startedTime: '2026-01-01T00:00:00.000Z',
   acceleration: 'tcg',
+  restores: false,
   pauseReason: null,
 };
 let folder: string;

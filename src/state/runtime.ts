@@ -24,6 +24,8 @@ const runtime = z.strictObject({
   worker: identity,
   startedTime: z.string(),
   acceleration: z.enum(['kvm', 'tcg']),
+  /** The start takes a saved state in. */
+  restores: z.boolean(),
   /** Why it is paused, when nobody asked for it. */
   pauseReason: z.string().max(500).nullable(),
 });

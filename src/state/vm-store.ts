@@ -122,6 +122,14 @@ export class VmStore {
     return acquireLock(vmPaths(this.paths, vmId).lock, { timeoutMs: LOCK_TIMEOUT_MS, signal: options.signal });
   }
 
+  /**
+   * From an order whose outcome the definition decides until that is decided. A successor of the worker that had the order
+   * waits for it, and only then believes the definition. @throws HvError `in-use`
+   */
+  async lockDecision(vmId: string): Promise<FileLock> {
+    return acquireLock(vmPaths(this.paths, vmId).decisionLock, { timeoutMs: LOCK_TIMEOUT_MS });
+  }
+
   /** One creator or renamer at a time for the whole home: names and disks are claimed under it. */
   async lockNames(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<FileLock> {
     return acquireLock(join(this.paths.home, 'names.lock'), { timeoutMs: LOCK_TIMEOUT_MS, signal: options.signal });

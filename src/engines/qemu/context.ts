@@ -60,6 +60,27 @@ export class EngineContext {
     }
   }
 
+  /**
+   * Runs the two steps of an order with the decision held: what the worker prepares, the definition that is written then,
+   * and the word to the worker. Once the definition is written the order has succeeded: a worker that dies before it hears
+   * of it has a successor that reads it there.
+   */
+  async decide<T>(
+    worker: ControlClient,
+    vmId: string,
+    steps: { prepare(): Promise<T>; write(prepared: T): Promise<void> },
+  ): Promise<T> {
+    await using _decision = await this.store.lockDecision(vmId);
+    const prepared = await steps.prepare();
+    await steps.write(prepared);
+    try {
+      await worker.call({ op: 'commit' });
+    } catch (error) {
+      if (!isHvError(error, 'process-failed')) throw error;
+    }
+    return prepared;
+  }
+
   /** Frees the disks of a machine that is off: a command that was killed in a start may have left a worker on them. */
   async releaseDisks(vmId: string): Promise<void> {
     await using keeper = await findKeeper(this.paths);

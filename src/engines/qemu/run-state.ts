@@ -28,18 +28,29 @@ export async function startMachine(context: EngineContext, given: VmDefinition, 
   let definition = await prepareStart(context, await finishPending(context, given, long));
   const { savedState } = definition;
   await using worker = await context.startWorker(definition.id);
-  try {
-    await worker.call(order({ op: 'start', restoreFrom: savedState?.file ?? null, paused: false }), long);
-  } catch (error) {
-    throw await explainStartFailure(definition, error);
+  const start = order({ op: 'start', restoreFrom: savedState?.file ?? null, paused: false });
+  const prepare = async (): Promise<void> => {
+    try {
+      await worker.call(start, long);
+    } catch (error) {
+      throw await explainStartFailure(definition, error);
+    }
+  };
+  if (!savedState) {
+    // Nothing is written down: without its worker this start has come to nothing.
+    await prepare();
+    await worker.call(order({ op: 'commit' }));
+    return;
   }
-  // From here on the saved state is spent: the guest is about to write to its disks.
-  if (savedState) {
-    definition = { ...definition, savedState: null };
-    await context.store.save(definition);
-  }
-  await worker.call(order({ op: 'commit' }));
-  if (savedState) await removeUnlessNamed(definition, savedState.file);
+  await context.decide(worker, definition.id, {
+    prepare,
+    // From here on the saved state is spent: the guest is about to write to its disks.
+    write: async () => {
+      definition = { ...definition, savedState: null };
+      await context.store.save(definition);
+    },
+  });
+  await removeUnlessNamed(definition, savedState.file);
 }
 
 /** What a start needs beside the worker: everything here can fail without anything having happened. */
@@ -99,9 +110,12 @@ export async function saveMachine(
 ): Promise<void> {
   const file = `saved/${Date.now().toString(36)}-${process.pid}.state`;
   await using worker = await context.worker(definition.id);
-  const { paused } = await worker.ask(order({ op: 'save', file }), savedSchema, long);
-  await context.store.save({ ...definition, savedState: { file, savedTime: new Date().toISOString(), paused } });
-  await endWith(context, definition, worker, 'commit');
+  await context.decide(worker, definition.id, {
+    prepare: () => worker.ask(order({ op: 'save', file }), savedSchema, long),
+    write: ({ paused }) =>
+      context.store.save({ ...definition, savedState: { file, savedTime: new Date().toISOString(), paused } }),
+  });
+  await waitOff(context, definition, EXIT_TIMEOUT_MS);
 }
 
 /** Off at once, whatever the machine does; a saved state is thrown away. */
@@ -110,7 +124,8 @@ export async function forceOff(context: EngineContext, definition: VmDefinition)
   if (!runtime) return;
   try {
     await using worker = await context.worker(definition.id);
-    await endWith(context, definition, worker, 'force-stop', FORCE_STOP_MS);
+    await switchOff(worker);
+    await waitOff(context, definition, EXIT_TIMEOUT_MS);
     return;
   } catch (error) {
     if (!isHvError(error)) throw error; // the worker does not obey: the machine's processes are ended from here
@@ -136,20 +151,13 @@ function killOwned(pid: number, isSame: () => boolean, definition: VmDefinition)
   process.kill(pid, 'SIGKILL');
 }
 
-async function endWith(
-  context: EngineContext,
-  definition: VmDefinition,
-  worker: ControlClient,
-  op: 'commit' | 'force-stop',
-  timeoutMs?: number,
-): Promise<void> {
+async function switchOff(worker: ControlClient): Promise<void> {
   try {
-    await worker.call({ op }, timeoutMs === undefined ? {} : { signal: AbortSignal.timeout(timeoutMs) });
+    await worker.call(order({ op: 'force-stop' }), { signal: AbortSignal.timeout(FORCE_STOP_MS) });
   } catch (error) {
     // It may be gone before its answer is: what counts is that the machine is off.
     if (!isHvError(error, 'process-failed')) throw error;
   }
-  await waitOff(context, definition, EXIT_TIMEOUT_MS);
 }
 
 /** Waits until no process of the machine is left. */

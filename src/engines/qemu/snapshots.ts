@@ -93,18 +93,22 @@ export class QemuSnapshotService implements SnapshotService {
       file: layerFile(id, drive.id),
     }));
     await using worker = await this.#context.worker(definition.id);
-    const { paused } = await worker.ask(order({ op: 'snapshot', memoryFile, nvramFile, children }), savedSchema, long);
-    const creationTime = new Date().toISOString();
-    const changed = withSnapshot(definition, {
-      id,
-      name,
-      creationTime,
-      vmState: paused ? 'Paused' : 'Running',
-      savedState: { file: memoryFile, savedTime: creationTime, paused },
-      nvramFile,
+    let changed = definition;
+    await this.#context.decide(worker, definition.id, {
+      prepare: () => worker.ask(order({ op: 'snapshot', memoryFile, nvramFile, children }), savedSchema, long),
+      write: async ({ paused }) => {
+        const creationTime = new Date().toISOString();
+        changed = withSnapshot(definition, {
+          id,
+          name,
+          creationTime,
+          vmState: paused ? 'Paused' : 'Running',
+          savedState: { file: memoryFile, savedTime: creationTime, paused },
+          nvramFile,
+        });
+        await this.#context.store.save(changed);
+      },
     });
-    await this.#context.store.save(changed);
-    await worker.call(order({ op: 'commit' }));
     return changed;
   }
 

@@ -1,6 +1,14 @@
 import { HvError, isHvError } from '../../../errors/index.ts';
 import type { DataPlane } from '../../../protocols/nbd/index.ts';
-import { readRuntime, removeRuntime, resolvePaths, VmStore, vmPaths } from '../../../state/index.ts';
+import {
+  type RuntimeRecord,
+  readRuntime,
+  removeRuntime,
+  resolvePaths,
+  type VmDefinition,
+  VmStore,
+  vmPaths,
+} from '../../../state/index.ts';
 import { bootId, dropPrivileges, isAlive, isRoot } from '../../../system/index.ts';
 import { accelerationGroups, chooseAcceleration } from '../acceleration.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
@@ -32,12 +40,11 @@ const IDLE_TIMEOUT_MS = 5000;
 export async function serveMachine({ home, run, vmId, diskThread }: MachineToServe): Promise<void> {
   process.title = `hv-worker ${vmId}`;
   const paths = resolvePaths({ home, run });
-  const definition = await new VmStore(paths).load(vmId);
   const runFolder = vmPaths(paths, vmId).run;
-  process.chdir(definition.dataPath);
-
   const record = await readRuntime(runFolder);
   const left = record && record.bootId === bootId() && isAlive(record.qemu) ? record : undefined;
+  const definition = await loadDecided(new VmStore(paths), vmId, left);
+  process.chdir(definition.dataPath);
   const launch = await prepareLaunch(definition, runFolder);
   const dataPlane = await diskThread;
   const allowParents = knownParents(definition);
@@ -73,6 +80,16 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
     if (!worker.hasMachine) process.exit(0);
   }, IDLE_TIMEOUT_MS);
   idle.unref();
+}
+
+/**
+ * The definition. Where the worker before this one died in the midst of an order that the definition decides, it is read
+ * once the command has decided: that one may live and be about to write it.
+ */
+async function loadDecided(store: VmStore, vmId: string, left: RuntimeRecord | undefined): Promise<VmDefinition> {
+  const isOpen = left?.phase === 'starting' || left?.phase === 'saving' || left?.phase === 'snapshotting';
+  await using _decision = isOpen ? await store.lockDecision(vmId) : undefined;
+  return await store.load(vmId);
 }
 
 async function answer(

@@ -1,5 +1,5 @@
-import { copyFile, readFile, rm } from 'node:fs/promises';
-import { HvError, invariant, isHvError } from '../../../errors/index.ts';
+import { readFile, rm } from 'node:fs/promises';
+import { HvError } from '../../../errors/index.ts';
 import type { DataPlane } from '../../../protocols/nbd/index.ts';
 import { printableGuestText } from '../../../protocols/qga/index.ts';
 import {
@@ -10,12 +10,10 @@ import {
   quit,
   restoreFromFile,
   returnToPaused,
-  saveToFile,
   screendumpPng,
   stop,
   systemPowerdown,
   systemReset,
-  waitPostmigrate,
 } from '../../../protocols/qmp/index.ts';
 import {
   type LastExit,
@@ -23,16 +21,15 @@ import {
   removeRuntime,
   type VmDefinition,
   writeLastExit,
-  writeRuntime,
 } from '../../../state/index.ts';
-import { bootId, ownIdentity } from '../../../system/index.ts';
 import { AGENT_CHANNEL, AGENT_PORT, SOCKETS } from '../qemu-arguments.ts';
 import { GuestAgentLink } from './guest-agent-link.ts';
+import { describe, log } from './log.ts';
 import { connectMonitor } from './monitor.ts';
 import { QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
+import { type Phase, RunRecord } from './run-record.ts';
+import { type OrderControl, type Prepared, prepareSave, prepareSnapshot, type StoppableMachine } from './two-step.ts';
 import type { WorkerRequest } from './wire.ts';
-
-type Phase = RuntimeRecord['phase'];
 
 export interface VmWorkerContext {
   readonly definition: VmDefinition;
@@ -50,19 +47,6 @@ export interface VmWorkerContext {
   leave(exitCode: number): void;
 }
 
-export interface OrderControl {
-  /** Fires when the one who gave the order is gone. */
-  readonly signal: AbortSignal;
-  onProgress(phase: string, done: number, total?: number): void;
-}
-
-/** Work that is prepared and waits for its command's decision. */
-interface Prepared {
-  readonly kind: 'start' | 'save' | 'snapshot';
-  commit(): Promise<void>;
-  abort(): Promise<void>;
-}
-
 const FLUSH_AND_QUIT_MS = 30_000;
 
 /**
@@ -72,20 +56,17 @@ const FLUSH_AND_QUIT_MS = 30_000;
  */
 export class VmWorker {
   readonly #context: VmWorkerContext;
+  readonly #record: RunRecord;
   #qemu: QemuProcess | undefined;
   #qmp: QmpClient | undefined;
   #agent: GuestAgentLink | undefined;
-  #phase: Phase = 'starting';
-  #resumeTo: 'running' | 'paused' = 'running';
-  #pauseReason: string | null = null;
-  #acceleration: 'kvm' | 'tcg' = 'tcg';
-  #startedTime = new Date().toISOString();
   #prepared: Prepared | undefined;
   #ending: Promise<void> | undefined;
   #logStart = 0;
 
   constructor(context: VmWorkerContext) {
     this.#context = context;
+    this.#record = new RunRecord(context.runFolder, context.definition.id);
   }
 
   get hasMachine(): boolean {
@@ -100,7 +81,7 @@ export class VmWorker {
   async perform(request: WorkerRequest, control: OrderControl): Promise<unknown> {
     switch (request.op) {
       case 'hello':
-        return { pid: process.pid };
+        return { pid: process.pid, vmId: this.#context.definition.id };
       case 'leave':
         if (this.hasMachine) throw new HvError('invalid-state', 'the machine is started');
         this.#context.leave(0);
@@ -120,20 +101,19 @@ export class VmWorker {
         await systemPowerdown(this.#monitor());
         return {};
       case 'force-stop':
+        if (!this.hasMachine) throw new HvError('invalid-state', 'the machine is not started');
         await this.#end('force-stopped', 'It was switched off.', { isAbrupt: true });
         return {};
       case 'pause':
-        if (this.#phase === 'paused') return {};
+        if (this.#record.phase === 'paused') return {};
         this.#requirePhase('pause', 'running');
         await stop(this.#monitor());
         await this.#enter('paused');
         return {};
       case 'resume':
-        if (this.#phase === 'running') return {};
+        if (this.#record.phase === 'running') return {};
         this.#requirePhase('resume', 'paused');
-        this.#pauseReason = null;
-        await cont(this.#monitor());
-        await this.#enter('running');
+        await this.#letRun();
         return {};
       case 'reset':
         this.#requirePhase('reset', 'running', 'paused');
@@ -142,9 +122,11 @@ export class VmWorker {
       case 'screenshot':
         return { pngBase64: (await this.#screenshot()).toString('base64') };
       case 'heartbeat':
-        return { alive: this.#phase === 'running' && (await this.#agentLink().isAlive(control.signal)) };
+        return { alive: this.#record.phase === 'running' && (await this.#agentLink().isAlive(control.signal)) };
       case 'ip-addresses':
-        return { adapters: this.#phase === 'running' ? await this.#agentLink().ipAddresses(control.signal) : [] };
+        return {
+          adapters: this.#record.phase === 'running' ? await this.#agentLink().ipAddresses(control.signal) : [],
+        };
       default:
         return request satisfies never;
     }
@@ -152,16 +134,12 @@ export class VmWorker {
 
   /** The connection that prepared something ended undecided: nobody here knows what vm.json says, a successor will. */
   abandonDecision(): void {
-    this.#context.leave(EXIT_UNDECIDED);
+    if (!this.#ending) this.#context.leave(EXIT_UNDECIDED);
   }
 
   /** Takes over the QEMU of a worker that died, and finishes what that one had begun. */
   async adopt(record: RuntimeRecord): Promise<void> {
-    this.#acceleration = record.acceleration;
-    this.#startedTime = record.startedTime;
-    this.#resumeTo = record.resumeTo;
-    this.#pauseReason = record.pauseReason;
-    this.#phase = record.phase;
+    this.#record.takeOver(record);
     this.#logStart = qemuLogSize();
     const qemu = QemuProcess.adopt(record.qemu);
     this.#watch(qemu);
@@ -170,7 +148,9 @@ export class VmWorker {
     const status = await queryStatus(monitor);
     switch (record.phase) {
       case 'starting':
-        await this.#end('failed', 'Its start was interrupted.');
+        // A saved state that the definition names no more was given to this QEMU: nothing else holds the memory.
+        if (record.restores && !this.#context.definition.savedState) await this.#goOn();
+        else await this.#end('failed', 'Its start was interrupted.');
         return;
       case 'stopping':
         await this.#end('stopped', 'It was switched off.');
@@ -191,8 +171,9 @@ export class VmWorker {
           await this.#end('guest-shutdown', 'The guest shut down.');
           return;
         }
-        if (record.phase === 'running' && !status.isRunning) await cont(monitor);
-        await this.#enter(record.phase);
+        // The record is written before the guest runs and after it stops.
+        if (record.phase === 'running' || status.isRunning) await this.#letRun();
+        else await this.#enter('paused');
         return;
       default:
         record.phase satisfies never;
@@ -202,9 +183,10 @@ export class VmWorker {
   async #start(restoreFrom: string | null, paused: boolean, control: OrderControl): Promise<unknown> {
     if (this.#qemu) throw new HvError('invalid-state', 'the machine is already started');
     const { program, args, acceleration } = this.#context.launch(restoreFrom !== null);
-    this.#acceleration = acceleration;
-    this.#startedTime = new Date().toISOString();
-    this.#resumeTo = paused ? 'paused' : 'running';
+    this.#record.acceleration = acceleration;
+    this.#record.startedTime = new Date().toISOString();
+    this.#record.resumeTo = paused ? 'paused' : 'running';
+    this.#record.restores = restoreFrom !== null;
     this.#logStart = qemuLogSize();
     const qemu = await QemuProcess.spawn(program, args);
     try {
@@ -214,21 +196,15 @@ export class VmWorker {
       if (restoreFrom !== null) await this.#restore(restoreFrom, control);
       if (control.signal.aborted) throw new HvError('aborted', 'the start was cancelled');
     } catch (error) {
-      this.#ending ??= this.#teardown(qemu, true).then(() => {
-        this.#context.stopListening();
-        return removeRuntime(this.#context.runFolder);
-      });
+      this.#ending ??= this.#endStart(qemu);
       await this.#ending;
-      setImmediate(() => this.#context.leave(0));
       throw error;
     }
     this.#prepared = {
       kind: 'start',
-      commit: async () => {
-        if (this.#resumeTo === 'running') await cont(this.#monitor());
-        await this.#enter(this.#resumeTo);
-      },
+      commit: () => (this.#record.resumeTo === 'running' ? this.#letRun() : this.#enter('paused')),
       abort: () => this.#end('failed', 'Its start was cancelled.'),
+      keep: async () => {},
     };
     return { acceleration };
   }
@@ -241,93 +217,105 @@ export class VmWorker {
   }
 
   async #save(file: string, control: OrderControl): Promise<unknown> {
-    const paused = this.#halt('save');
-    await this.#enter('saving');
-    try {
-      await this.#writeMemory(file, control);
-      await this.#context.dataPlane.flush();
-    } catch (error) {
-      await rm(file, { force: true });
-      await this.#goOn();
-      throw error;
-    }
-    this.#prepared = {
-      kind: 'save',
-      commit: () => this.#end('saved', 'Its state was saved.'),
-      abort: async () => {
-        await rm(file, { force: true });
-        await this.#goOn();
-      },
-    };
+    const paused = await this.#halt('save', 'saving');
+    this.#prepared = await this.#preparing(() => prepareSave(this.#stoppable(), file, control));
     return { paused };
   }
 
   async #snapshot(request: Extract<WorkerRequest, { op: 'snapshot' }>, control: OrderControl): Promise<unknown> {
-    const paused = this.#halt('take a snapshot');
-    await this.#enter('snapshotting');
-    const { dataPlane } = this.#context;
-    const prepared: string[] = [];
-    const rollBack = async (): Promise<void> => {
-      for (const driveId of prepared) await dataPlane.abandonChild(driveId);
-      await rm(request.memoryFile, { force: true });
-      if (request.nvramFile !== null) await rm(request.nvramFile, { force: true });
-      await this.#goOn();
-    };
-    try {
-      await this.#writeMemory(request.memoryFile, control);
-      const { nvramFile } = this.#context.definition;
-      if (request.nvramFile !== null && nvramFile !== null) await copyFile(nvramFile, request.nvramFile);
-      for (const { driveId, file } of request.children) {
-        await dataPlane.prepareChild(driveId, file);
-        prepared.push(driveId);
-      }
-    } catch (error) {
-      await rollBack();
-      throw error;
-    }
-    this.#prepared = {
-      kind: 'snapshot',
-      commit: async () => {
-        for (const driveId of prepared) await dataPlane.commitChild(driveId);
-        await this.#goOn();
-      },
-      abort: rollBack,
-    };
+    const paused = await this.#halt('take a snapshot', 'snapshotting');
+    this.#prepared = await this.#preparing(() => prepareSnapshot(this.#stoppable(), request, control));
     return { paused };
   }
 
-  /** Remembers where to return to, from running or paused. */
-  #halt(doing: string): boolean {
-    this.#requirePhase(doing, 'running', 'paused');
-    this.#resumeTo = this.#phase === 'paused' ? 'paused' : 'running';
-    return this.#resumeTo === 'paused';
+  /** A preparation that fails has let the guest go on; where it has not even done that, a successor will. */
+  async #preparing(prepare: () => Promise<Prepared>): Promise<Prepared> {
+    try {
+      return await prepare();
+    } catch (error) {
+      const isStuck = this.#record.phase === 'saving' || this.#record.phase === 'snapshotting';
+      if (isStuck) this.#handOver();
+      throw error;
+    }
   }
 
-  /** Stops the guest and writes its memory and devices to a file in the data folder. */
-  async #writeMemory(file: string, control: OrderControl): Promise<void> {
-    const monitor = this.#monitor();
-    await stop(monitor);
-    await saveToFile(monitor, this.#socket('state'), file, {
-      signal: control.signal,
-      onProgress: (progress) => control.onProgress(progress.phase, progress.done, progress.total),
-    });
-    await waitPostmigrate(monitor);
+  #stoppable(): StoppableMachine {
+    return {
+      dataPlane: this.#context.dataPlane,
+      nvramFile: this.#context.definition.nvramFile,
+      stateSocket: this.#socket('state'),
+      monitor: () => this.#monitor(),
+      goOn: () => this.#goOn(),
+      end: (kind, message) => this.#end(kind, message),
+    };
+  }
+
+  /** Remembers where to return to, from running or paused. */
+  async #halt(doing: string, phase: Phase): Promise<boolean> {
+    this.#requirePhase(doing, 'running', 'paused');
+    this.#record.resumeTo = this.#record.phase === 'paused' ? 'paused' : 'running';
+    await this.#enter(phase);
+    return this.#record.resumeTo === 'paused';
   }
 
   /** Lets the guest go on after an operation that stopped it. */
   async #goOn(): Promise<void> {
     if (this.#ending || !this.#qmp || this.#qmp.isClosed) return;
-    if (this.#resumeTo === 'running') await cont(this.#monitor());
-    else await returnToPaused(this.#monitor());
-    await this.#enter(this.#resumeTo);
+    if (this.#record.resumeTo === 'running') {
+      await this.#letRun();
+      return;
+    }
+    await returnToPaused(this.#monitor());
+    await this.#enter('paused');
+  }
+
+  /**
+   * Writes down that the guest runs, then has it run. In this order, because a disk that fails at once stops it again
+   * before QEMU's answer is here, and then that is the last word.
+   */
+  async #letRun(): Promise<void> {
+    const { phase, pauseReason } = this.#record;
+    this.#record.phase = 'running';
+    this.#record.pauseReason = null;
+    try {
+      await this.#record.write();
+      await cont(this.#monitor());
+    } catch (error) {
+      if (this.#ending) throw error;
+      this.#record.phase = phase;
+      this.#record.pauseReason = pauseReason;
+      await this.#attempt('the phase', () => this.#record.write());
+      throw error;
+    }
+    // A restored or adopted guest may have had the port open all along: no event tells.
+    if (await isAgentPortOpen(this.#monitor())) this.#agentLink().isOpen = true;
   }
 
   async #decide(decision: 'commit' | 'abort'): Promise<unknown> {
     const prepared = this.#prepared;
     if (!prepared) throw new HvError('invalid-state', 'nothing waits for a decision');
+    if (this.#ending) {
+      await this.#ending; // which keeps what was prepared
+      if (prepared.kind === 'start') throw new HvError('process-failed', 'the machine was switched off meanwhile');
+      return {};
+    }
+    try {
+      await prepared[decision]();
+    } catch (error) {
+      // The definition has been written: a successor makes the machine what it says.
+      log(`${prepared.kind}: ${describe(error)}`);
+      this.#handOver();
+      throw error;
+    }
     this.#prepared = undefined;
-    await prepared[decision]();
     return {};
+  }
+
+  /** Leaves the machine to a successor, once the answer is sent. A QEMU that is gone is the business of the way out. */
+  #handOver(): void {
+    setImmediate(() => {
+      if (this.#qmp && !this.#qmp.isClosed) this.abandonDecision();
+    });
   }
 
   async #screenshot(): Promise<Buffer> {
@@ -358,8 +346,10 @@ export class VmWorker {
 
   #watch(qemu: QemuProcess): void {
     this.#qemu = qemu;
+    this.#record.qemu = qemu.identity;
     void qemu.exited.then(async () => {
-      if (this.#ending || this.#phase === 'starting') return; // asked for, or reported by the start itself
+      // Asked for, or reported by the start itself.
+      if (this.#ending || (this.#record.phase === 'starting' && !this.#prepared)) return;
       const tail = lastLine(qemuLogTail(this.#logStart));
       await this.#end('crashed', tail ? `${qemu.describeExit()}: ${tail}` : `${qemu.describeExit()}.`, {
         isAbrupt: true,
@@ -382,52 +372,75 @@ export class VmWorker {
         if (event.data.id === AGENT_PORT) this.#agentLink().isOpen = event.data.open === true;
         return;
       case 'BLOCK_IO_ERROR':
-        this.#pauseReason =
+        this.#record.pauseReason =
           event.data.nospace === true
             ? 'No space is left on the host for one of its disks.'
             : 'One of its disks failed on the host.';
         return;
       case 'STOP':
-        if (this.#phase === 'running' && this.#pauseReason !== null) void this.#enter('paused');
+        if (this.#record.phase === 'running' && this.#record.pauseReason !== null)
+          void this.#attempt('the pause', () => this.#enter('paused'));
         return;
       default:
         return;
     }
   }
 
-  /** The one way out: QEMU gone, disks flushed and closed, the reason kept. Runs once. */
+  /** The one way out: QEMU gone, disks flushed and closed, the reason kept. Runs once, never fails: what does not work is logged. */
   #end(kind: LastExit['kind'], message: string, options: { readonly isAbrupt?: boolean } = {}): Promise<void> {
     this.#ending ??= (async () => {
+      await this.#attempt('the phase', () => this.#enter('stopping'));
       const qemu = this.#qemu;
-      await this.#enter('stopping');
-      if (qemu) await this.#teardown(qemu, options.isAbrupt === true);
-      await writeLastExit('.', {
-        schemaVersion: 1,
-        time: new Date().toISOString(),
-        kind,
-        message: message.slice(0, 2000),
-      });
-      this.#context.stopListening();
-      // Last: whoever sees the machine off also finds the reason.
-      await removeRuntime(this.#context.runFolder);
-      setImmediate(() => this.#context.leave(0));
+      const isClosed = !qemu || (await this.#teardown(qemu, options.isAbrupt === true));
+      const text = isClosed ? message : `${message} One of its disks could not be closed in order.`;
+      await this.#attempt('the reason', () =>
+        writeLastExit('.', {
+          schemaVersion: 1,
+          time: new Date().toISOString(),
+          kind,
+          message: text.slice(0, 2000),
+        }),
+      );
+      await this.#forget();
     })();
     return this.#ending;
   }
 
-  async #teardown(qemu: QemuProcess, isAbrupt: boolean): Promise<void> {
+  /** A start that came to nothing leaves no reason: whoever asked for it hears it. */
+  async #endStart(qemu: QemuProcess): Promise<void> {
+    await this.#teardown(qemu, true);
+    await this.#forget();
+  }
+
+  /** Last: whoever sees the machine off also finds the reason. */
+  async #forget(): Promise<void> {
+    this.#context.stopListening();
+    await this.#attempt('the record', () => removeRuntime(this.#context.runFolder));
+    setImmediate(() => this.#context.leave(0));
+  }
+
+  /** @returns whether the disks are closed in order */
+  async #teardown(qemu: QemuProcess, isAbrupt: boolean): Promise<boolean> {
     const qmp = this.#qmp;
     if (!isAbrupt && qmp && !qmp.isClosed) {
-      try {
-        await quit(qmp, { timeoutMs: FLUSH_AND_QUIT_MS });
-      } catch (error) {
-        if (!isHvError(error)) throw error; // it is killed below in any case
-      }
+      await this.#attempt('an orderly end', () => quit(qmp, { timeoutMs: FLUSH_AND_QUIT_MS })); // it is killed below in any case
     }
-    await qemu.kill();
-    await this.#agent?.close();
-    await qmp?.close();
-    await this.#context.dataPlane.close();
+    await this.#attempt("QEMU's end", () => qemu.kill());
+    await this.#attempt('the agent', async () => this.#agent?.close());
+    await this.#attempt('the monitor', async () => qmp?.close());
+    const isKept = await this.#attempt('what was prepared', async () => this.#prepared?.keep());
+    return (await this.#attempt('the disks', () => this.#context.dataPlane.close())) && isKept;
+  }
+
+  /** A step of the way out: its failure must not stop the next. */
+  async #attempt(what: string, work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      log(`${what}: ${describe(error)}`);
+      return false;
+    }
   }
 
   #monitor(): QmpClient {
@@ -445,34 +458,23 @@ export class VmWorker {
   }
 
   #requirePhase(doing: string, ...legal: readonly Phase[]): void {
-    if (this.#ending || !legal.includes(this.#phase) || this.#prepared) {
-      throw new HvError('invalid-state', `cannot ${doing} while the machine is ${this.#phase}`, {
-        detail: { phase: this.#phase },
+    if (this.#ending || !legal.includes(this.#record.phase) || this.#prepared) {
+      throw new HvError('invalid-state', `cannot ${doing} while the machine is ${this.#record.phase}`, {
+        detail: { phase: this.#record.phase },
       });
     }
   }
 
   /** Writes the phase down before anything relies on it. */
   async #enter(phase: Phase): Promise<void> {
-    invariant(this.#qemu, 'a phase belongs to a QEMU');
-    this.#phase = phase;
-    if (phase === 'running') {
-      this.#pauseReason = null;
-      // A restored or adopted guest may have had the port open all along: no event tells.
-      if (await isAgentPortOpen(this.#monitor())) this.#agentLink().isOpen = true;
+    const before = this.#record.phase;
+    this.#record.phase = phase;
+    try {
+      await this.#record.write();
+    } catch (error) {
+      if (this.#record.phase === phase) this.#record.phase = before; // it was not entered
+      throw error;
     }
-    await writeRuntime(this.#context.runFolder, {
-      schemaVersion: 1,
-      vmId: this.#context.definition.id,
-      bootId: bootId(),
-      phase,
-      resumeTo: this.#resumeTo,
-      qemu: this.#qemu.identity,
-      worker: ownIdentity(),
-      startedTime: this.#startedTime,
-      acceleration: this.#acceleration,
-      pauseReason: this.#pauseReason,
-    });
   }
 }
 

@@ -44,6 +44,7 @@ export type WorkerOperation = WorkerRequest['op'];
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
 export type WorkerCall = WithoutId<WorkerRequest>;
 
+export const helloSchema = z.object({ pid: z.int(), vmId: z.guid() });
 export const startedSchema = z.object({ acceleration: z.enum(['kvm', 'tcg']) });
 export const savedSchema = z.object({ paused: z.boolean() });
 export const screenshotSchema = z.object({ pngBase64: z.base64() });
