@@ -86,6 +86,11 @@ export async function simplifyLayers(
   }
 }
 
+/** Whether simplifyLayers would merge something. */
+export async function canSimplify(definition: VmDefinition): Promise<boolean> {
+  return nextMerge(definition, await readForest(definition), namedLayers(definition)) !== null;
+}
+
 function nextMerge(definition: VmDefinition, forest: LayerForest, named: ReadonlySet<string>): VmDefinition['pending'] {
   const childrenOf = new Map<string, string[]>();
   for (const [child, parent] of forest.parentOf) childrenOf.set(parent, [...(childrenOf.get(parent) ?? []), child]);

@@ -9,7 +9,7 @@ import { isAlive, readMemory, requireProgram } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import type { ControlClient } from './control/client.ts';
 import { collectGarbage, copyIntoData, makeRunFolder, readTail } from './data-folder.ts';
-import { finishPending, readForest } from './layers.ts';
+import { canSimplify, finishPending, readForest, simplifyLayers } from './layers.ts';
 import { observe } from './observe.ts';
 import { machineTypeFor } from './qemu-arguments.ts';
 import { QEMU_SYSTEM, qemuVersion, requireFirmware } from './qemu-programs.ts';
@@ -24,8 +24,7 @@ const FORCE_STOP_MS = 5000;
 
 /** From Off or Saved to Running. */
 export async function startMachine(context: EngineContext, given: VmDefinition, long: LongOptions = {}): Promise<void> {
-  if (given.pending) await context.releaseDisks(given.id);
-  let definition = await prepareStart(context, await finishPending(context, given, long));
+  let definition = await prepareStart(context, await tidyLayers(context, given, long));
   const { savedState } = definition;
   await using worker = await context.startWorker(definition.id);
   const start = order({ op: 'start', restoreFrom: savedState?.file ?? null, paused: false });
@@ -51,6 +50,13 @@ export async function startMachine(context: EngineContext, given: VmDefinition, 
     },
   });
   await removeUnlessNamed(definition, savedState.file);
+}
+
+/** Finishes what a command that was cut short left of its merges. */
+async function tidyLayers(context: EngineContext, given: VmDefinition, long: LongOptions): Promise<VmDefinition> {
+  if (!given.pending && !(await canSimplify(given))) return given;
+  await context.releaseDisks(given.id);
+  return simplifyLayers(context, await finishPending(context, given, long), long);
 }
 
 /** What a start needs beside the worker: everything here can fail without anything having happened. */

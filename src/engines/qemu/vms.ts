@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, sleep, throwIfAborted } from '../../async/index.ts';
-import { HvError, isHvError } from '../../errors/index.ts';
+import { HvError, invariant, isHvError } from '../../errors/index.ts';
 import type { ConsoleEndpoint, VmLogs, VmService } from '../../host/index.ts';
 import { type CreateVmOptions, type VmInfo, type VmSummary, validName, type WaitCondition } from '../../model/index.ts';
 import { type VmDefinition, vmPaths } from '../../state/index.ts';
@@ -11,7 +11,7 @@ import { createVm, planVm, requireFreeName } from './create-vm.ts';
 import { readTail, removeDataFolder } from './data-folder.ts';
 import type { QemuDiskService } from './disks.ts';
 import type { QemuGuestService } from './guest.ts';
-import { finishPending, simplifyLayers } from './layers.ts';
+import { finishPending, isOwnLayer, simplifyLayers } from './layers.ts';
 import { type Observation, observe, uptimeSeconds } from './observe.ts';
 import { SOCKETS } from './qemu-arguments.ts';
 import { discardSavedState, forceOff, judge, saveMachine, startMachine } from './run-state.ts';
@@ -148,7 +148,9 @@ export class QemuVmService implements VmService {
     if ((await judge(this.#context, definition, 'forceStop')) === 'done') return;
     await forceOff(this.#context, definition);
     await this.#context.withLock(vmId, undefined, async (current) => {
-      if (!(await observe(this.#context, current)).runtime) await discardSavedState(this.#context, current);
+      // It may have been saved, and been started again by a command that held the lock.
+      await forceOff(this.#context, current);
+      await discardSavedState(this.#context, await this.#context.store.load(vmId));
     });
   }
 
@@ -187,14 +189,8 @@ export class QemuVmService implements VmService {
     return this.#context.withLock(vmId, options.signal, async (found) => {
       await judge(this.#context, found, 'delete');
       await this.#context.releaseDisks(vmId);
-      let definition = await finishPending(this.#context, found, options);
-      const disks = Object.values(definition.attached);
-      if (!options.withDisks && definition.snapshots.length > 0) {
-        // The disks that stay shall hold the present state.
-        definition = await discardSavedState(this.#context, { ...definition, snapshots: [], currentSnapshotId: null });
-        await this.#context.store.save(definition);
-        definition = await simplifyLayers(this.#context, definition, options);
-      }
+      const disks = Object.values(found.attached);
+      const definition = options.withDisks ? found : await this.#bringDisksUp(found, options);
       await this.#context.store.remove(vmId);
       await removeDataFolder(definition);
       await rm(this.#context.runFolder(vmId), { recursive: true, force: true });
@@ -202,6 +198,20 @@ export class QemuVmService implements VmService {
       for (const path of disks) await rm(path, { force: true });
       return { deletedPaths: disks };
     });
+  }
+
+  /** The disks that stay shall hold the present state: all that lies in layers above them goes into them. */
+  async #bringDisksUp(found: VmDefinition, long: LongOptions): Promise<VmDefinition> {
+    let definition = await finishPending(this.#context, found, long);
+    const isUp = (): boolean =>
+      definition.specification.hardDiskDrives.every((drive) => !isOwnLayer(definition, drive.path));
+    // Also without snapshots there may be layers: of a snapshot whose deletion was cut short.
+    if (definition.snapshots.length === 0 && isUp()) return definition;
+    definition = await discardSavedState(this.#context, { ...definition, snapshots: [], currentSnapshotId: null });
+    await this.#context.store.save(definition);
+    definition = await simplifyLayers(this.#context, definition, long);
+    invariant(isUp(), 'the present state of every disk is in the file that was attached');
+    return definition;
   }
 
   async diskPaths(vmId: string): Promise<string[]> {
