@@ -34,8 +34,11 @@ export function homeFixture(
           for (const vm of await host.vms.list()) await host.vms.forceStop(vm.id);
           await host.close();
         } finally {
-          await afterwards(home);
-          await rm(folder, { recursive: true, force: true });
+          try {
+            await afterwards(home);
+          } finally {
+            await rm(folder, { recursive: true, force: true });
+          }
         }
       },
     };

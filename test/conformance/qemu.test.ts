@@ -1,8 +1,10 @@
+import { describeDisks } from './contract/disks.ts';
 import { describeHost } from './contract/host.ts';
 import { describeMachines } from './contract/machines.ts';
 import { describeSnapshots } from './contract/snapshots.ts';
 import { qemuFixture } from './qemu-home.ts';
 
 describeHost('qemu', qemuFixture);
+describeDisks('qemu', qemuFixture);
 describeMachines('qemu', qemuFixture);
 describeSnapshots('qemu', qemuFixture);

@@ -38,8 +38,7 @@ export function describeLiveSnapshots(engine: string, make: MakeFixture): void {
     /** Of what the guest reads from the disk itself, its cache emptied. */
     const checksum = async (): Promise<string> =>
       await inGuest(fixture, id, 'sync; echo 3 >/proc/sys/vm/drop_caches; cat /data/mark /data/only-* | md5sum');
-    const snapshotNamed = async (name: string): Promise<string> =>
-      (await fixture.host.snapshots.resolve(id, name)).id;
+    const snapshotNamed = async (name: string): Promise<string> => (await fixture.host.snapshots.resolve(id, name)).id;
     const apply = async (name: string): Promise<void> => fixture.host.snapshots.apply(id, await snapshotNamed(name));
 
     it('gives an adapter that is connected to nothing no address', async () => {
