@@ -30,6 +30,7 @@ export {
   ownIdentity,
   type ProcessIdentity,
   type ProcessInfo,
+  processOwner,
   readProcess,
 } from './process-identity.ts';
 export {

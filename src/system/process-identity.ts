@@ -52,6 +52,17 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return info !== undefined && info.startTicks === identity.startTicks && info.state !== 'Z' && info.state !== 'X';
 }
 
+/** The user that a process runs as (its effective one); undefined when there is no such process. */
+export function processOwner(pid: number): number | undefined {
+  try {
+    const owner = /^Uid:\s+\d+\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+    return owner === undefined ? undefined : Number(owner);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ESRCH')) return undefined;
+    throw error;
+  }
+}
+
 let cachedBootId: string | undefined;
 
 /** Differs after every start of the host. */

@@ -9,7 +9,7 @@ import {
   vmPaths,
 } from '../../state/index.ts';
 import type { ControlClient } from './control/client.ts';
-import { connectKeeper, findKeeper } from './keeper/client.ts';
+import { askKeeper, findKeeper } from './keeper/client.ts';
 import { connectWorker } from './worker/client.ts';
 
 const WORKER_TIMEOUT_MS = 15_000;
@@ -46,10 +46,9 @@ export class EngineContext {
    * keeper is asked again. @throws HvError why it does not start
    */
   async startWorker(vmId: string): Promise<ControlClient> {
-    await using keeper = await connectKeeper(this.paths);
     const deadline = performance.now() + WORKER_TIMEOUT_MS;
     for (;;) {
-      await keeper.call({ op: 'ensure-worker', vmId });
+      await askKeeper(this.paths, { op: 'ensure-worker', vmId });
       try {
         return await connectWorker(this.runFolder(vmId));
       } catch (error) {

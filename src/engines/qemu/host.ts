@@ -5,7 +5,7 @@ import { chooseAcceleration } from './acceleration.ts';
 import { EngineContext } from './context.ts';
 import { QemuDiskService } from './disks.ts';
 import { QemuGuestService } from './guest.ts';
-import { connectKeeper } from './keeper/client.ts';
+import { askKeeper, connectKeeper } from './keeper/client.ts';
 import { runtimeRecords } from './keeper/keeper.ts';
 import { QemuSnapshotService } from './snapshots.ts';
 import { QemuSwitchService } from './switches.ts';
@@ -61,6 +61,7 @@ export class QemuHost implements Host {
 async function rescueOrphans(context: EngineContext): Promise<void> {
   const records = await runtimeRecords(context.paths);
   if (records.length === 0) return;
-  await using keeper = await connectKeeper(context.paths);
-  if (records.some((record) => !isAlive(record.worker))) await keeper.call({ op: 'rescue' });
+  const isOrphan = records.some((record) => !isAlive(record.worker));
+  if (isOrphan) await askKeeper(context.paths, { op: 'rescue' });
+  else await (await connectKeeper(context.paths)).close();
 }

@@ -1,7 +1,7 @@
 import { assertNever } from '../../errors/index.ts';
 import type { VmState } from '../../model/index.ts';
 import { type RuntimeRecord, readLastExit, readRuntime, type VmDefinition } from '../../state/index.ts';
-import { bootId, isAlive } from '../../system/index.ts';
+import { bootId, isAlive, type ProcessIdentity, processOwner } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 
 export interface Observation {
@@ -14,10 +14,10 @@ export interface Observation {
 /** What a machine is doing now, from its definition, its runtime record and the processes named there. Asks nobody. */
 export async function observe(context: EngineContext, definition: VmDefinition): Promise<Observation> {
   const record = await readRuntime(context.runFolder(definition.id));
-  if (record && record.bootId === bootId() && isAlive(record.qemu)) {
+  if (record && record.bootId === bootId() && isProcessOf(definition, record.qemu)) {
     return { state: stateOf(record), reason: record.pauseReason, runtime: record };
   }
-  if (record && record.bootId === bootId() && isAlive(record.worker)) {
+  if (record && record.bootId === bootId() && isProcessOf(definition, record.worker)) {
     // Its worker is still closing the disks and writing down how it ended.
     return { state: 'Stopping', reason: null, runtime: record };
   }
@@ -32,6 +32,11 @@ export async function observe(context: EngineContext, definition: VmDefinition):
   const exit = await readLastExit(definition.dataPath);
   const isAbout = state === 'Off' || exit?.kind === 'saved'; // a snapshot may have put a saved state there since
   return { state, reason: exit && isAbout ? exit.message : null, runtime: null };
+}
+
+/** The record is written by the machine's own user: a process of somebody else that it names is not the machine's. */
+function isProcessOf(definition: VmDefinition, identity: ProcessIdentity): boolean {
+  return isAlive(identity) && (definition.user === null || processOwner(identity.pid) === definition.user.uid);
 }
 
 function stateOf(record: RuntimeRecord): VmState {

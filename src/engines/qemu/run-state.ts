@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, poll } from '../../async/index.ts';
-import { fromSystemError, HvError, isHvError } from '../../errors/index.ts';
+import { fromSystemError, HvError, isHvError, isSystemError } from '../../errors/index.ts';
 import { judgeMove } from '../../model/index.ts';
 import { ensureFolders, removeRuntime, type VmDefinition } from '../../state/index.ts';
-import { isAlive, readMemory, requireProgram } from '../../system/index.ts';
+import { isAlive, processOwner, readMemory, requireProgram } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import type { ControlClient } from './control/client.ts';
 import { collectGarbage, copyIntoData, makeRunFolder, readTail } from './data-folder.ts';
@@ -145,8 +144,8 @@ export async function forceOff(context: EngineContext, definition: VmDefinition)
 function killOwned(pid: number, isSame: () => boolean, definition: VmDefinition): void {
   if (!isSame()) return;
   const uid = definition.user?.uid ?? process.getuid?.();
-  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
-  const owner = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
+  const owner = processOwner(pid);
+  if (owner === undefined) return;
   if (owner !== uid) {
     throw new HvError(
       'permission-denied',
@@ -154,7 +153,11 @@ function killOwned(pid: number, isSame: () => boolean, definition: VmDefinition)
       { detail: { pid, owner } },
     );
   }
-  process.kill(pid, 'SIGKILL');
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (!isSystemError(error, 'ESRCH')) throw error; // gone since
+  }
 }
 
 async function switchOff(worker: ControlClient): Promise<void> {

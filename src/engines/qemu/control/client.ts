@@ -35,6 +35,11 @@ export class ControlClient implements AsyncDisposable {
     return new ControlClient(new JsonLineChannel(socket, { peer, maxLineBytes: MAX_REPLY_BYTES }), peer);
   }
 
+  /** The other side is gone: every order fails from now on. */
+  get isEnded(): boolean {
+    return this.#end !== undefined;
+  }
+
   /**
    * Gives an order and waits for the answer. An abort closes the connection: the worker then leaves things as they were.
    * @throws HvError what the worker says; `process-failed` when it dies meanwhile
@@ -95,6 +100,8 @@ export class ControlClient implements AsyncDisposable {
     if (!parsed.success) throw new HvError('protocol', `${this.#peer} sent what is not its protocol`);
     const reply = parsed.data;
     const pending = this.#pending.get(reply.id);
+    // Number 0 is nobody's order: the peer could not read one, and there will be no other answer to it.
+    if (reply.id === 0 && 'error' in reply) throw HvError.fromJSON(reply.error as HvErrorJson);
     if (!pending) return;
     if ('progress' in reply) {
       const { phase, done, total } = reply.progress;

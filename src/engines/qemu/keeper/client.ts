@@ -4,8 +4,10 @@ import { isHvError } from '../../../errors/index.ts';
 import { ensureFolders, type HvPaths } from '../../../state/index.ts';
 import { entryPoint, minimalEnvironment } from '../../../system/index.ts';
 import { ControlClient } from '../control/client.ts';
+import type { Order } from '../control/wire.ts';
 
 const KEEPER_START_MS = 15_000;
+const MAX_ATTEMPTS = 3;
 
 /** Connects to the keeper of this home where there is one. */
 export async function findKeeper(paths: HvPaths): Promise<ControlClient | undefined> {
@@ -14,6 +16,22 @@ export async function findKeeper(paths: HvPaths): Promise<ControlClient | undefi
   } catch (error) {
     if (isHvError(error, 'not-found') || isHvError(error, 'io')) return undefined;
     throw error;
+  }
+}
+
+/**
+ * Gives the keeper an order. One that was just leaving when the order came is not the last word: the next one gets it.
+ * @throws HvError what the keeper says; `io`, `permission-denied`
+ */
+export async function askKeeper(paths: HvPaths, order: Order): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    await using keeper = await connectKeeper(paths);
+    try {
+      await keeper.call(order);
+      return;
+    } catch (error) {
+      if (!keeper.isEnded || attempt === MAX_ATTEMPTS) throw error;
+    }
   }
 }
 

@@ -77,7 +77,7 @@ export class Keeper {
           await this.ensureWorker(record.vmId);
         } catch (error) {
           this.#log(`the worker of ${record.vmId} does not come back: ${String(error)}`);
-          void this.#restartLater(record.vmId);
+          this.#restartSoon(record.vmId);
         }
       }),
     );
@@ -114,8 +114,9 @@ export class Keeper {
       closeSync(log);
     }
     let reason: HvErrorJson | undefined;
-    child.on('message', (message: { error?: HvErrorJson }) => {
-      reason = message.error;
+    // It may have become the machine's own user by then: what it says is not believed to have a shape.
+    child.on('message', (message: { error?: HvErrorJson } | null) => {
+      if (typeof message?.error?.message === 'string') reason = message.error;
     });
     const failed = new AbortController();
     const exited = new Promise<void>((resolve) => {
@@ -148,8 +149,12 @@ export class Keeper {
       const watched = this.#watched.get(vmId);
       this.#watched.delete(vmId);
       if (watched && performance.now() - watched.sinceMs > STABLE_MS) this.#backoffMs.delete(vmId);
-      void this.#restartLater(vmId);
+      this.#restartSoon(vmId);
     });
+  }
+
+  #restartSoon(vmId: string): void {
+    this.#restartLater(vmId).catch((error: unknown) => this.#log(`${vmId} is given up: ${String(error)}`));
   }
 
   /** A worker is gone. If its QEMU lives, it gets a new one; a growing pause keeps a hopeless case from burning a core. */
@@ -168,7 +173,7 @@ export class Keeper {
       await this.ensureWorker(vmId);
     } catch (error) {
       this.#log(`the worker of ${vmId} does not come back: ${String(error)}`);
-      void this.#restartLater(vmId);
+      this.#restartSoon(vmId);
     }
   }
 }

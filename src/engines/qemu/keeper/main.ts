@@ -51,10 +51,8 @@ async function answer(
 ): Promise<void> {
   const parsed = keeperRequestSchema.safeParse(message);
   if (!parsed.success) {
-    await connection.send({
-      id: 0,
-      error: new HvError('protocol', 'the keeper does not understand this order').toJSON(),
-    });
+    const id = typeof message.id === 'number' ? message.id : 0;
+    await connection.send({ id, error: new HvError('protocol', 'the keeper does not understand this order').toJSON() });
     return;
   }
   const request = parsed.data;
