@@ -8,7 +8,11 @@ import { shortId } from './paths.ts';
 
 const identity = z.strictObject({ pid: z.int().min(2), startTicks: z.int().min(0) });
 
-const runtime = z.strictObject({
+/**
+ * Written by a worker that may be of another version of hv than its reader, because machines outlive an update: fields
+ * are only ever added, with a default, and those that a reader does not know are passed over.
+ */
+const runtime = z.object({
   schemaVersion: z.literal(1),
   vmId: z.guid().lowercase(),
   /** A record of another boot describes nothing. */
@@ -25,7 +29,7 @@ const runtime = z.strictObject({
   startedTime: z.string(),
   acceleration: z.enum(['kvm', 'tcg']),
   /** The start takes a saved state in. */
-  restores: z.boolean(),
+  restores: z.boolean().default(false),
   /** Why it is paused, when nobody asked for it. */
   pauseReason: z.string().max(500).nullable(),
 });
@@ -33,7 +37,7 @@ const runtime = z.strictObject({
 /** What the worker of a running machine says about it, in the machine's run folder. */
 export type RuntimeRecord = z.infer<typeof runtime>;
 
-const lastExit = z.strictObject({
+const lastExit = z.object({
   schemaVersion: z.literal(1),
   time: z.string(),
   kind: z.enum(['guest-shutdown', 'stopped', 'force-stopped', 'saved', 'crashed', 'failed']),

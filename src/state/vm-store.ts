@@ -4,6 +4,7 @@ import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
 import { nameKey } from '../model/index.ts';
 import { acquireLock, type FileLock, writeFileAtomic } from '../system/index.ts';
 import { parseDefinition, type VmDefinition } from './definition.ts';
+import { bringUp } from './migrations.ts';
 import { ensureFolder, type HvPaths, vmPaths } from './paths.ts';
 
 const GUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -38,7 +39,7 @@ export class VmStore {
     }
   }
 
-  /** Undefined where there is no such machine. @throws HvError `corrupt`, `io` */
+  /** Undefined where there is no such machine. @throws HvError `corrupt`, `unsupported` (a later hv wrote it), `io` */
   async find(vmId: string): Promise<VmDefinition | undefined> {
     const path = vmPaths(this.paths, vmId).definition;
     let text: string;
@@ -54,7 +55,7 @@ export class VmStore {
     } catch (error) {
       throw new HvError('corrupt', `the definition ${path} is not JSON`, { detail: { path }, cause: error });
     }
-    const parsed = parseDefinition(value);
+    const parsed = parseDefinition(bringUp(value, path));
     if ('problem' in parsed) {
       throw new HvError('corrupt', `the definition ${path} is damaged: ${parsed.problem}`, { detail: { path } });
     }

@@ -107,7 +107,12 @@ export class Keeper {
           cwd: '/',
           stdio: ['ignore', log, log, 'ipc'],
           // Reads that must wait for the storage go through the thread pool: as many at once as QEMU's queues bring.
-          env: minimalEnvironment({ HV_NO_FFI: process.env.HV_NO_FFI, UV_THREADPOOL_SIZE: '16' }),
+          // No io_uring in libuv: its kernel threads would keep the rights that the worker gives up.
+          env: minimalEnvironment({
+            HV_NO_FFI: process.env.HV_NO_FFI,
+            UV_THREADPOOL_SIZE: '16',
+            UV_USE_IO_URING: '0',
+          }),
         },
       );
     } finally {
