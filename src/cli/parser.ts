@@ -133,7 +133,10 @@ function defineLeaf(
     if (spec.negation) leaf.addOption(new Option(spec.negation.flags, spec.negation.summary));
   }
   if (definition.changes) leaf.option('--dry-run', 'Check everything, say what would be done, change nothing');
-  const examples = definition.examples.map((example) => `  $ hv ${example}`).join('\n');
+  // An example that begins with another program, as a pipe into hv does, is whole already.
+  const examples = definition.examples
+    .map((example) => `  $ ${example.startsWith(definition.name) ? 'hv ' : ''}${example}`)
+    .join('\n');
   leaf.addHelpText('after', `\nExample${definition.examples.length > 1 ? 's' : ''}:\n${examples}`);
   leaf.action(() => onChosen(leaf.args, leaf.optsWithGlobals()));
 }

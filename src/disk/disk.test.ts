@@ -205,7 +205,21 @@ describe('parents', () => {
     expect(await sectorOf(at('moved/c.vhdx'), 3)).toBe(9);
     rmSync(at('moved/p.vhdx'));
     await expect(sectorOf(at('moved/c.vhdx'), 3)).rejects.toMatchObject({ code: 'not-found' });
-    expect(await vhdInfo(at('moved/c.vhdx'))).toMatchObject({ parentFound: false });
+    expect(await vhdInfo(at('moved/c.vhdx'))).toMatchObject({ parentPath: at('p.vhdx'), parentFound: false });
+  });
+
+  test('are refused where the chain would be too deep to open', async () => {
+    await createVhd(at('1.vhdx'), { sizeBytes: 64 * MIB });
+    for (let depth = 2; depth <= 64; depth += 1) {
+      await createVhd(at(`${depth}.vhdx`), { parentPath: at(`${depth - 1}.vhdx`) });
+    }
+    expect(await sectorOf(at('64.vhdx'), 3)).toBe(0);
+    for (const dryRun of [true, false]) {
+      await expect(createVhd(at('65.vhdx'), { parentPath: at('64.vhdx'), dryRun })).rejects.toMatchObject({
+        code: 'unsupported',
+      });
+    }
+    expect(existsSync(at('65.vhdx'))).toBe(false);
   });
 
   test('that were written to after the child was made are told by both names', async () => {

@@ -108,9 +108,10 @@ function openParent(
     }
   }
   if (refusal) throw refusal;
-  throw new HvError('not-found', `the parent of ${child.path} is not there`, {
+  const where = candidates.length === 0 ? '' : `: ${candidates.join(', ')}`;
+  throw new HvError('not-found', `the parent of ${child.path} is not there${where}`, {
     detail: { path: child.path, candidates, locator: Object.fromEntries(locator?.pairs ?? []) },
-    hint: 'Put the parent beside the child, or name its place with `hv vhd set-parent`.',
+    hint: 'Put the parent where the child looks for it.',
   });
 }
 

@@ -15,7 +15,7 @@ import {
 } from '../formats/vhdx/index.ts';
 import { createFile, createImageFile } from './create-file.ts';
 import { DiskChain } from './disk-chain.ts';
-import { closeQuietly, openVhdxChain } from './open-chain.ts';
+import { closeQuietly, MAX_CHAIN_DEPTH, openVhdxChain } from './open-chain.ts';
 import { openImageFile } from './open-file.ts';
 import { locatorPaths, mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
 import { RawDisk } from './raw-disk.ts';
@@ -160,6 +160,12 @@ function planChild(target: string, format: SupportedFormat, options: CreateVhdOp
   try {
     const parent = layers[0];
     invariant(parent, 'an open chain has a leaf');
+    if (layers.length >= MAX_CHAIN_DEPTH) {
+      throw new HvError('unsupported', `${parent.path} is the end of a chain that is as deep as one may be`, {
+        detail: { path: target, parentPath: parent.path, maxDepth: MAX_CHAIN_DEPTH },
+        hint: `A chain has at most ${MAX_CHAIN_DEPTH} files. Make the disk on one of the parents, or copy the whole.`,
+      });
+    }
     const { metadata, header } = parent.image;
     const logical = options.logicalSectorSizeBytes ?? metadata.logicalSectorSizeBytes;
     if (logical !== metadata.logicalSectorSizeBytes) {
@@ -337,7 +343,12 @@ function whereIsParent(
   const there = parentCandidates(childPath, locator).flatMap((candidate) => realOrUndefined(candidate) ?? []);
   const allowed = resolveAllowed(allowParents);
   const found = there.find((path) => mayHoldParent(childPath, path, allowed));
-  const said = locator.absolutePath ?? locator.relativePath ?? locator.volumePath ?? null;
+  const { absolutePath } = locator;
+  // A path that was written on such a system as this one is shown as this system writes it.
+  const isOurs = absolutePath !== undefined && /^\\(?![\\?.])/.test(absolutePath);
+  const said = isOurs
+    ? absolutePath.replaceAll('\\', sep)
+    : (absolutePath ?? locator.relativePath ?? locator.volumePath ?? null);
   return { parentPath: found ?? there[0] ?? said, parentFound: found !== undefined };
 }
 

@@ -69,6 +69,12 @@ describeBuilt('help and usage', () => {
     expect((await run(['help', 'vm', 'list'])).stdout).toContain('Usage: hv vm list');
   });
 
+  it('shows examples as they are typed', async () => {
+    const { stdout } = await hv(['vm', 'console', '--help']);
+    expect(stdout).toContain('  $ hv vm console web1\n');
+    expect(stdout).toContain("  $ echo 'uname -a' | hv vm console web1");
+  });
+
   it('ends with 2 where the verb is missing', async () => {
     expect(await run(['vm'])).toMatchObject({ status: 2, stdout: '', stderr: expect.stringContaining('Usage: hv vm') });
     expect(await refusal(['vm'])).toMatchObject({

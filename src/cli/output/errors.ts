@@ -14,7 +14,8 @@ export function asHvError(error: unknown): HvError {
 /** One JSON object, or one line and a hint. */
 export function showError(error: HvError, options: { readonly json: boolean; readonly debug: boolean }): string {
   if (options.json) return `${JSON.stringify({ error: error.toJSON() })}\n`;
-  const lines = [`hv: ${terminalLine(error.message)}`];
+  // Who pressed Ctrl-C does not care which part of hv heard of it first.
+  const lines = [`hv: ${error.code === 'aborted' ? 'interrupted' : terminalLine(error.message)}`];
   if (error.hint !== undefined) lines.push(`    ${terminalLine(error.hint)}`);
   if (options.debug) {
     for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {

@@ -8,7 +8,7 @@ export function choiceOf<const T extends string>(what: string, choices: readonly
     const shown = text.slice(0, 60);
     throw new HvError('invalid-argument', `the ${what} ${JSON.stringify(shown)} is unknown`, {
       detail: { what, value: shown, choices: [...choices] },
-      hint: `Use ${choices.join(', ')}.`,
+      hint: `Use ${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}.`,
     });
   };
 }

@@ -1,5 +1,6 @@
-import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import type { BlockDevice } from '../../disk/block-device.ts';
 import { fromSystemError, HvError, isSystemError } from '../../errors/index.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
@@ -101,6 +102,12 @@ export class NbdServer implements AsyncDisposable, ExportDirectory<Export> {
         });
       });
     } catch (error) {
+      // Node calls a folder that is not there one without permission.
+      if (!existsSync(dirname(socketPath))) {
+        throw new HvError('not-found', `could not listen on ${socketPath}: its folder is not there`, {
+          detail: { path: socketPath },
+        });
+      }
       throw fromSystemError(error, `could not listen on ${socketPath}`, { path: socketPath });
     }
     // Accepting fails while descriptors are used up; the ones who are connected are served on.

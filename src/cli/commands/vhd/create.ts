@@ -20,7 +20,11 @@ export const command = defineCommand({
       choiceOf('type', ['dynamic', 'fixed', 'differencing']),
     ),
     parent: option('-p, --parent <file>', 'Parent of a differencing disk', parsePath),
-    blockSize: option('--block-size <size>', 'Unit of growth, 1M to 256M', parseSize),
+    blockSize: option(
+      '--block-size <size>',
+      'Unit of growth, 1M to 256M (default 32M; fixed and differencing 2M)',
+      parseSize,
+    ),
     format: option('--format <format>', 'vhdx or raw (default: as the name ends)', choiceOf('format', ['vhdx', 'raw'])),
     allowParent: optionList(
       '--allow-parent <path>',
@@ -45,7 +49,8 @@ export const command = defineCommand({
     if (global.dryRun) {
       return wouldDo(`make the ${info.type} disk ${args.file} of ${showBytes(info.virtualSizeBytes)}`, { disk: info });
     }
-    output.done(info, `Made ${args.file}: ${info.type} ${info.format}, ${showBytes(info.virtualSizeBytes)}.`);
+    const kind = info.type === info.format ? info.format : `${info.type} ${info.format}`;
+    output.done(info, `Made ${args.file}: ${kind}, ${showBytes(info.virtualSizeBytes)}.`);
     return undefined;
   },
 });

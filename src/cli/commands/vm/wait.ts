@@ -4,10 +4,10 @@ import { choiceOf } from '../../values/choice.ts';
 import { parseDuration } from '../../values/duration.ts';
 import { VM_ARGUMENT } from '../../vm-move.ts';
 
-const MEANINGS = {
-  ready: 'the guest agent answers',
-  ip: 'the guest has an IP address',
-  off: 'the machine is off',
+const ANSWERS = {
+  ready: { yes: 'the guest agent answers', no: 'the guest agent does not answer' },
+  ip: { yes: 'the guest has an IP address', no: 'the guest has no IP address' },
+  off: { yes: 'the machine is off', no: 'the machine is not off' },
 } as const;
 
 export const command = defineCommand({
@@ -34,7 +34,7 @@ export const command = defineCommand({
     });
     const { state } = await vm.info();
     const ipAddresses = holds && condition === 'ip' ? await vm.ipAddresses() : undefined;
-    const answer = holds ? MEANINGS[condition] : `not so: ${MEANINGS[condition]} (it is ${state})`;
+    const answer = holds ? ANSWERS[condition].yes : `${ANSWERS[condition].no} (it is ${state})`;
     output.done(
       { id: vm.id, name: vm.name, state, condition, holds, ...(ipAddresses === undefined ? {} : { ipAddresses }) },
       `${vm.name}: ${ipAddresses === undefined ? answer : ipAddresses.join(' ')}`,
