@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
 import { sleep } from '../../../async/index.ts';
 import { HvError } from '../../../errors/index.ts';
 import { isAlive, minimalEnvironment, type ProcessIdentity, readProcess, waitForExit } from '../../../system/index.ts';
@@ -89,6 +90,28 @@ export class QemuProcess {
     if (exit?.signal) return `QEMU was ended by ${exit.signal}`;
     if (exit && exit.code !== null) return `QEMU ended with status ${exit.code}`;
     return 'QEMU ended unexpectedly';
+  }
+}
+
+/**
+ * Ends QEMUs of this machine that nobody knows of: a worker that is killed between starting one and writing it down leaves
+ * it waiting for ever. To be called when the machine is off and about to be started.
+ */
+export async function endStrays(vmId: string): Promise<void> {
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    if (!Number.isSafeInteger(pid) || !isQemuOf(pid, vmId)) continue;
+    const process = readProcess(pid);
+    if (process) await QemuProcess.adopt({ pid, startTicks: process.startTicks }).kill();
+  }
+}
+
+function isQemuOf(pid: number, vmId: string): boolean {
+  try {
+    const args = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+    return basename(args[0] ?? '').startsWith('qemu-system-') && args[args.indexOf('-uuid') + 1] === vmId;
+  } catch {
+    return false; // gone since
   }
 }
 

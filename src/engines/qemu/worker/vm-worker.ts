@@ -26,7 +26,7 @@ import { AGENT_CHANNEL, AGENT_PORT, SOCKETS } from '../qemu-arguments.ts';
 import { GuestAgentLink } from './guest-agent-link.ts';
 import { describe, log } from './log.ts';
 import { connectMonitor } from './monitor.ts';
-import { QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
+import { endStrays, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
 import { type Phase, RunRecord } from './run-record.ts';
 import { type OrderControl, type Prepared, prepareSave, prepareSnapshot, type StoppableMachine } from './two-step.ts';
 import type { WorkerRequest } from './wire.ts';
@@ -188,6 +188,7 @@ export class VmWorker {
     this.#record.resumeTo = paused ? 'paused' : 'running';
     this.#record.restores = restoreFrom !== null;
     this.#logStart = qemuLogSize();
+    await endStrays(this.#context.definition.id);
     const qemu = await QemuProcess.spawn(program, args);
     try {
       this.#watch(qemu);
