@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { randomGuid } from '../binary/index.ts';
-import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
+import { fromSystemError, HvError, isHvError, isSystemError } from '../errors/index.ts';
 import { createVhdx, type NewVhdx, validateNewVhdx } from '../formats/vhdx/index.ts';
 import { FileStore } from '../store/index.ts';
 import { lockDiskImage } from '../system/index.ts';
@@ -57,6 +57,9 @@ export function createFile(path: string, fill: (store: FileStore) => void): Open
     if (store) store.close();
     else closeSync(fd);
     removeQuietly(isPublished ? target : temporary);
+    if (isHvError(error, 'no-space')) {
+      throw new HvError('no-space', `no space left for ${target}`, { detail: { path: target }, cause: error });
+    }
     throw error;
   }
 }

@@ -70,6 +70,16 @@ describe('createVhd', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  test('a fixed disk that cannot fit is refused before anything is made, also in a dry run', async () => {
+    for (const format of ['vhdx', 'raw'] as const) {
+      for (const dryRun of [true, false]) {
+        const work = createVhd(at('a.vhdx'), { type: 'fixed', sizeBytes: 64 * 2 ** 40, format, dryRun });
+        await expect(work).rejects.toMatchObject({ code: 'no-space', detail: { neededBytes: 64 * 2 ** 40 } });
+      }
+    }
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   test('a dry run says what would be made and makes nothing', async () => {
     const info = await createVhd(at('a.vhdx'), { sizeBytes: 64 * MIB, dryRun: true });
     expect(info).toMatchObject({

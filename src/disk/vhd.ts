@@ -1,4 +1,4 @@
-import { lstatSync, realpathSync, unlinkSync } from 'node:fs';
+import { lstatSync, realpathSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname, extname, join, sep } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { ZERO_GUID } from '../binary/index.ts';
@@ -102,6 +102,7 @@ export async function createVhd(path: string, options: CreateVhdOptions): Promis
   const target = resolveNew(path);
   const plan = type === 'differencing' ? planChild(target, format, options) : planDisk(type, format, options);
   mustBeFree(target);
+  if (type === 'fixed') mustHaveRoom(target, plan.virtualSizeBytes);
   if (options.dryRun === true) return plannedInfo(target, format, type, plan);
   const { store } =
     format === 'vhdx'
@@ -202,6 +203,18 @@ function planChild(target: string, format: SupportedFormat, options: CreateVhdOp
 function mustBeFree(path: string): void {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
   throw new HvError('already-exists', `could not create ${path}: it exists already`, { detail: { path } });
+}
+
+/** A fixed disk takes its whole size at once: what cannot fit is said before anything is made. */
+function mustHaveRoom(path: string, neededBytes: number): void {
+  const { blocks, bavail, bsize } = statfsSync(dirname(path));
+  const freeBytes = bavail * bsize;
+  // Some file systems do not count their blocks; the reservation itself is the judge there.
+  if (blocks === 0 || freeBytes >= neededBytes) return;
+  throw new HvError('no-space', `${path} needs ${neededBytes} bytes; ${freeBytes} are free there`, {
+    detail: { path, neededBytes, freeBytes },
+    hint: 'Choose a smaller size or another folder, or make it dynamic.',
+  });
 }
 
 function plannedInfo(path: string, format: SupportedFormat, type: VhdxType, plan: NewVhdx): VhdInfo {

@@ -1,7 +1,7 @@
-import { rm } from 'node:fs/promises';
+import { rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, sleep, throwIfAborted } from '../../async/index.ts';
-import { HvError, invariant, isHvError } from '../../errors/index.ts';
+import { fromSystemError, HvError, invariant, isHvError, isSystemError } from '../../errors/index.ts';
 import type { ConsoleEndpoint, VmLogs, VmService } from '../../host/index.ts';
 import { type CreateVmOptions, type VmInfo, type VmSummary, validName, type WaitCondition } from '../../model/index.ts';
 import { type VmDefinition, vmPaths } from '../../state/index.ts';
@@ -195,8 +195,9 @@ export class QemuVmService implements VmService {
       await removeDataFolder(definition);
       await rm(this.#context.runFolder(vmId), { recursive: true, force: true });
       if (!options.withDisks) return { deletedPaths: [] };
-      for (const path of disks) await rm(path, { force: true });
-      return { deletedPaths: disks };
+      const deletedPaths: string[] = [];
+      for (const path of disks) if (await removeFile(path)) deletedPaths.push(path);
+      return { deletedPaths };
     });
   }
 
@@ -296,6 +297,17 @@ export class QemuVmService implements VmService {
   async #tell(vmId: string, op: 'pause' | 'resume' | 'reset' | 'shutdown'): Promise<void> {
     await using worker = await this.#context.worker(vmId);
     await worker.call(order({ op }));
+  }
+}
+
+/** Whether there was one. */
+async function removeFile(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return false;
+    throw fromSystemError(error, `could not delete ${path}`, { path });
   }
 }
 
