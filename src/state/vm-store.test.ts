@@ -85,6 +85,8 @@ describe('VmStore', () => {
     await store.save(first);
     await store.save(impostor);
     expect((await store.resolve(first.id.toUpperCase())).id).toBe(first.id);
+    expect((await store.resolve(first.id.slice(0, 8).toUpperCase())).id).toBe(first.id);
+    await expect(store.resolve(first.id.slice(0, 7))).rejects.toMatchObject({ code: 'not-found' });
     const twins = [definition('Twin'), definition('tWIN')];
     for (const twin of twins) await store.save(twin);
     await expect(store.resolve('TWIN')).rejects.toMatchObject({

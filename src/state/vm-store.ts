@@ -8,6 +8,7 @@ import { bringUp } from './migrations.ts';
 import { ensureFolder, type HvPaths, vmPaths } from './paths.ts';
 
 const GUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const SHORT_ID = /^[0-9a-f]{8}$/;
 const LOCK_TIMEOUT_MS = 30_000;
 
 /** The definitions under HV_HOME/vms. Reading needs no lock, because a definition is replaced in one step. */
@@ -75,7 +76,7 @@ export class VmStore {
     return definition;
   }
 
-  /** By id, else by name whatever its case. @throws HvError `not-found`, `ambiguous-name` */
+  /** By id, else by name whatever its case, else by the first eight digits of the id, as lists show it. @throws HvError `not-found`, `ambiguous-name` */
   async resolve(nameOrId: string): Promise<VmDefinition> {
     const lowered = nameOrId.toLowerCase();
     if (GUID.test(lowered)) {
@@ -83,7 +84,10 @@ export class VmStore {
       if (byId) return byId;
     }
     const key = nameKey(nameOrId);
-    const matches = (await this.list()).filter((definition) => nameKey(definition.specification.name) === key);
+    const all = await this.list();
+    const named = all.filter((definition) => nameKey(definition.specification.name) === key);
+    const matches =
+      named.length === 0 && SHORT_ID.test(lowered) ? all.filter(({ id }) => id.startsWith(lowered)) : named;
     const [only] = matches;
     if (!only) {
       throw new HvError('not-found', `there is no virtual machine named ${JSON.stringify(nameOrId)}`, {

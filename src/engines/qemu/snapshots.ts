@@ -35,7 +35,10 @@ export class QemuSnapshotService implements SnapshotService {
     const snapshots = await this.list(vmId);
     const byId = snapshots.find((snapshot) => snapshot.id === nameOrId.toLowerCase());
     if (byId) return byId;
-    const matches = snapshots.filter((snapshot) => nameKey(snapshot.name) === nameKey(nameOrId));
+    const named = snapshots.filter((snapshot) => nameKey(snapshot.name) === nameKey(nameOrId));
+    // Trees show the first eight digits of an id.
+    const isShortId = named.length === 0 && /^[0-9a-f]{8}$/i.test(nameOrId);
+    const matches = isShortId ? snapshots.filter(({ id }) => id.startsWith(nameOrId.toLowerCase())) : named;
     const [only] = matches;
     if (!only) {
       throw new HvError('not-found', `there is no snapshot named ${JSON.stringify(nameOrId)}`, {

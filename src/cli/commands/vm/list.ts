@@ -10,6 +10,8 @@ const STATE_STYLES: Readonly<Record<string, Style>> = {
   Unknown: 'red',
 };
 
+const HAS_UPTIME: ReadonlySet<string> = new Set(['Running', 'Pausing', 'Paused', 'Resuming', 'Saving', 'Stopping']);
+
 export const command = defineCommand({
   name: 'vm list',
   summary: 'List the machines of this host',
@@ -23,7 +25,11 @@ export const command = defineCommand({
       [
         { title: 'Name', text: (vm) => vm.name },
         { title: 'State', text: (vm) => vm.state, style: (vm) => STATE_STYLES[vm.state] },
-        { title: 'Uptime', align: 'right', text: (vm) => (vm.uptimeSeconds > 0 ? showSeconds(vm.uptimeSeconds) : '-') },
+        {
+          title: 'Uptime',
+          align: 'right',
+          text: (vm) => (HAS_UPTIME.has(vm.state) ? showSeconds(vm.uptimeSeconds) : '-'),
+        },
         { title: 'vCPU', align: 'right', text: (vm) => String(vm.processorCount) },
         { title: 'Memory', align: 'right', text: (vm) => showBytes(vm.memoryBytes) },
         { title: 'Gen', align: 'right', text: (vm) => String(vm.generation) },

@@ -31,7 +31,7 @@ export const command = defineCommand({
 async function checkFree(hv: HyperVFacade, vmId: string, name: string): Promise<void> {
   try {
     const other = await hv.getVm(name);
-    if (other.id === vmId) return;
+    if (other.id === vmId || other.name.toLowerCase() !== name.toLowerCase()) return;
   } catch (error) {
     if (isHvError(error, 'not-found')) return;
     if (!isHvError(error, 'ambiguous-name')) throw error;
