@@ -1,15 +1,21 @@
 import { HvError } from '../errors/index.ts';
 import type { HyperVFacade, Vm } from '../facade/index.ts';
 
-/** What a start would stumble over besides the machine's state: programs that are missing, disks that cannot be read. */
+/** What a start would stumble over besides the machine's state: programs that are missing, memory, disks that cannot be read. */
 export async function checkStart(hv: HyperVFacade, vm: Vm): Promise<void> {
-  const { generation, hardDiskDrives } = await vm.info();
+  const { generation, hardDiskDrives, memoryBytes } = await vm.info();
   const missing = (await hv.doctor()).filter(({ id, status }) => status === 'missing' && isNeeded(id, generation));
   const [first] = missing;
   if (first) {
     throw new HvError('missing-dependency', `cannot start "${vm.name}": ${first.message}`, {
       detail: { vm: vm.name, missing: missing.map(({ id }) => id) },
       ...(first.fix === null ? {} : { hint: first.fix }),
+    });
+  }
+  const { memoryCapacityBytes } = await hv.hostInfo();
+  if (memoryBytes > memoryCapacityBytes) {
+    throw new HvError('no-space', `"${vm.name}" wants more memory than this host has`, {
+      detail: { vm: vm.name, memoryBytes, hostMemoryBytes: memoryCapacityBytes },
     });
   }
   for (const drive of hardDiskDrives) await hv.host.disks.info(drive.path);

@@ -112,6 +112,13 @@ describe('moving a machine', () => {
     expect(double.changes).toEqual([]);
   });
 
+  it('would not start with more memory than the host has', async () => {
+    double.add({ name: 'huge', memoryBytes: 9 * 2 ** 30 });
+    const ran = await hv(['vm', 'start', 'huge', '--dry-run', '--json']);
+    expect(ran.status).toBe(1);
+    expect(errorOf(ran).code).toBe('no-space');
+  });
+
   it('finds with start --dry-run what is not installed', async () => {
     double.add({ name: 'web1' });
     double.findings = [

@@ -1,3 +1,4 @@
+import { HvError, isHvError } from '../../../errors/index.ts';
 import { defineCommand, option } from '../../definition.ts';
 import { parseDuration } from '../../values/duration.ts';
 import { moveVm, VM_ARGUMENT } from '../../vm-move.ts';
@@ -17,6 +18,17 @@ export const command = defineCommand({
     moveVm(context, context.args.vm, {
       action: 'stop',
       verb: 'shut down',
-      act: (vm) => vm.stop({ ...context.long(`Stopping ${vm.name}`), timeoutMs: context.options.timeout ?? 60_000 }),
+      async act(vm) {
+        try {
+          await vm.stop({ ...context.long(`Stopping ${vm.name}`), timeoutMs: context.options.timeout ?? 60_000 });
+        } catch (error) {
+          if (!isHvError(error, 'aborted')) throw error;
+          throw new HvError('aborted', error.message, {
+            detail: { vm: vm.name, id: vm.id },
+            hint: 'The guest may have been asked already, and shut down later.',
+            cause: error,
+          });
+        }
+      },
     }),
 });
