@@ -115,12 +115,13 @@ export class JsonLineDecoder {
     } catch (error) {
       throw new HvError('protocol', 'a line is not valid UTF-8', { detail: { lineBytes: line.length }, cause: error });
     }
+    // Before the parser, whose refusal would cost a thousand times more: a peer may send nothing but empty lines.
+    if (text.trim() === '') return undefined;
     if (text.length > this.#maxDepth) this.#bound(text);
     let value: unknown;
     try {
       value = JSON.parse(text);
     } catch (error) {
-      if (text.trim() === '') return undefined;
       throw new HvError('protocol', 'a line is not JSON', { detail: { lineBytes: line.length }, cause: error });
     }
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {

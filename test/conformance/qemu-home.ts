@@ -46,12 +46,17 @@ function commandLine(pid: number): string {
   }
 }
 
+/** Descriptors come and go while they are looked at: one that is gone says nothing about the others. */
 function openFiles(pid: number): string[] {
   const folder = `/proc/${pid}/fd`;
+  return orNothing(() => readdirSync(folder)).flatMap((fd) => orNothing(() => [readlinkSync(`${folder}/${fd}`)]));
+}
+
+function orNothing(look: () => string[]): string[] {
   try {
-    return readdirSync(folder).map((fd) => readlinkSync(`${folder}/${fd}`));
+    return look();
   } catch {
-    return []; // it has ended, or a descriptor was closed while we looked
+    return []; // the process or the descriptor has gone
   }
 }
 
