@@ -109,6 +109,7 @@ export class JsonLineDecoder {
   }
 
   #decode(line: Uint8Array): JsonObject | undefined {
+    if (line.length === 0) return undefined;
     let text: string;
     try {
       text = this.#utf8.decode(line);
