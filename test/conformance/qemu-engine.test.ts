@@ -41,27 +41,42 @@ describe('the engine on QEMU', () => {
   });
 
   it.each([
-    ['cut short', (text: string) => text.slice(0, 100)],
-    ['empty', () => ''],
-    ['of a later version', (text: string) => text.replace('"schemaVersion": 1', '"schemaVersion": 99')],
-    ['with a path that leaves its folder', (text: string) => text.replace('"nvramFile": null', '"nvramFile": "../x"')],
-    ['of another machine', (text: string) => text.replaceAll(/"id": "[0-9a-f]{8}/g, '"id": "00000000')],
-  ])('names the file of a definition that is %s; machines that are whole are still reached', async (_what, damage) => {
-    const { vms } = fixture.host;
-    const { id } = await vms.create({ name: 'damaged' });
-    const whole = await vms.create({ name: 'whole' });
-    const file = definitionFile(id);
-    const text = await readFile(file, 'utf8');
-    await writeFile(file, damage(text));
-    for (const ask of [() => vms.info(id), () => vms.list(), () => vms.start(id), () => vms.create({ name: 'new' })]) {
-      await expect(ask()).rejects.toMatchObject({ code: 'corrupt', detail: { path: file } });
-    }
-    expect((await vms.info(whole.id)).name).toBe('whole');
-    expect((await vms.resolve(whole.id)).name).toBe('whole');
-    await writeFile(file, text);
-    await vms.delete(id);
-    await vms.delete(whole.id);
-  });
+    ['cut short', 'corrupt', (text: string) => text.slice(0, 100)],
+    ['empty', 'corrupt', () => ''],
+    ['of a later version', 'unsupported', (text: string) => text.replace('"schemaVersion": 1', '"schemaVersion": 99')],
+    [
+      'with a path that leaves its folder',
+      'corrupt',
+      (text: string) => text.replace('"nvramFile": null', '"nvramFile": "../x"'),
+    ],
+    ['of another machine', 'corrupt', (text: string) => text.replaceAll(/"id": "[0-9a-f]{8}/g, '"id": "00000000')],
+  ] as const)(
+    'names the file of a definition that is %s; whole machines are still reached',
+    async (_what, code, damage) => {
+      const { vms } = fixture.host;
+      const { id } = await vms.create({ name: 'damaged' });
+      const whole = await vms.create({ name: 'whole' });
+      const file = definitionFile(id);
+      const text = await readFile(file, 'utf8');
+      try {
+        await writeFile(file, damage(text));
+        for (const ask of [
+          () => vms.info(id),
+          () => vms.list(),
+          () => vms.start(id),
+          () => vms.create({ name: 'new' }),
+        ]) {
+          await expect(ask()).rejects.toMatchObject({ code, detail: { path: file } });
+        }
+        expect((await vms.info(whole.id)).name).toBe('whole');
+        expect((await vms.resolve(whole.id)).name).toBe('whole');
+      } finally {
+        await writeFile(file, text);
+      }
+      await vms.delete(id);
+      await vms.delete(whole.id);
+    },
+  );
 
   it('refuses a disk that qemu-nbd serves, and keeps qemu-img from a disk of its own', async () => {
     const { host, folder } = fixture;
