@@ -67,7 +67,7 @@ const ADVICE: Partial<Readonly<Record<VmAction, string>>> = {
   reset: 'Start it instead.',
   pause: 'Only a running machine can be paused.',
   resume: 'Start it instead.',
-  deleteSnapshot: 'Stop the machine first: layers are merged only while it is off.',
+  deleteSnapshot: 'Layers are merged only while the machine is off: stop it, or force-stop it where it is saved.',
 };
 
 /** Says whether the action is to be carried out (`do`) or already true (`done`). @throws HvError `invalid-state` */

@@ -246,7 +246,7 @@ describe('vm delete', () => {
     for (const input of ['n\n', '\n', 'maybe\n', 'yesterday\n']) {
       const ran = await hv(['vm', 'delete', 'web1', '--with-disks'], { terminal: true, input });
       expect(ran.stderr).toContain('/disks/web1.vhdx');
-      expect(ran.status).toBe(1);
+      expect(ran.status).toBe(10);
       expect(double.changes).toEqual([]);
     }
     expect((await hv(['vm', 'delete', 'web1', '--with-disks'], { terminal: true, input: 'Yes\n' })).status).toBe(0);
@@ -256,7 +256,7 @@ describe('vm delete', () => {
   it('takes the end of the input for a no', async () => {
     double.add({ name: 'web1' });
     const ran = await hv(['vm', 'delete', 'web1'], { terminal: true, input: '' });
-    expect(ran.status).toBe(1);
+    expect(ran.status).toBe(10);
     expect(double.changes).toEqual([]);
   });
 

@@ -9,7 +9,7 @@ import {
   vmPaths,
 } from '../../state/index.ts';
 import type { ControlClient } from './control/client.ts';
-import { askKeeper, findKeeper } from './keeper/client.ts';
+import { askKeeper, callKeeper, findKeeper } from './keeper/client.ts';
 import { connectWorker } from './worker/client.ts';
 
 const WORKER_TIMEOUT_MS = 15_000;
@@ -83,7 +83,7 @@ export class EngineContext {
   /** Frees the disks of a machine that is off: a command that was killed in a start may have left a worker on them. */
   async releaseDisks(vmId: string): Promise<void> {
     await using keeper = await findKeeper(this.paths);
-    await keeper?.call({ op: 'release-worker', vmId });
+    if (keeper) await callKeeper(keeper, { op: 'release-worker', vmId });
   }
 
   /** Runs work with the machine's lock held, on a definition read under it. */

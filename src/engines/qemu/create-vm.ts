@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { realpath, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type LongOptions, Undo } from '../../async/index.ts';
-import { checkNewVhd, createVhd, DiskChain, openVhd } from '../../disk/index.ts';
+import { checkNewVhd, createVhd, DiskChain, formatOf, openVhd } from '../../disk/index.ts';
 import { fromSystemError, HvError } from '../../errors/index.ts';
 import { type CreateVmOptions, DEFAULT_SWITCH, nameKey, validCreateOptions } from '../../model/index.ts';
 import { ensureFolder, ensureFolders, SCHEMA_VERSION, shortId, type VmDefinition, vmPaths } from '../../state/index.ts';
@@ -53,7 +53,16 @@ async function planDisk(
         hint: 'Attach it without a size for a new disk, or choose another path.',
       });
     }
-    checkNewVhd(path, { type: 'dynamic', sizeBytes: options.newDiskSizeBytes });
+    const disk = { type: 'dynamic', format: 'vhdx', sizeBytes: options.newDiskSizeBytes } as const;
+    if (formatOf(path) !== 'vhdx') {
+      throw new HvError('invalid-argument', `a machine's new disk is a VHDX file, which ${path} does not say`, {
+        detail: { path },
+        hint: 'Let its name end in .vhdx.',
+      });
+    }
+    // The default folder is made with the first disk in it: only a folder that was named must be there already.
+    if (options.diskPath === undefined) checkNewVhd(path, disk);
+    else await createVhd(path, { ...disk, dryRun: true });
     return { path, isNew: true, parents: [] };
   }
   if (options.diskPath === undefined) return null;

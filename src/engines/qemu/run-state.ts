@@ -70,7 +70,7 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
   if (specification.memoryBytes > memory.totalBytes) {
     throw new HvError('no-space', `"${specification.name}" wants more memory than this host has`, {
       detail: { memoryBytes: specification.memoryBytes, hostMemoryBytes: memory.totalBytes },
-      hint: 'Give the machine less memory.',
+      hint: 'Make it anew with less memory, on the same disk; or run it on a larger host.',
     });
   }
   await ensureFolders(context.paths); // a restart of the host emptied the folder of run folders

@@ -33,7 +33,7 @@ export const command = defineCommand({
       }
       if (!(await confirmed(`${sentence(vm, paths, 'Delete')}?`, streams, signal))) {
         output.note('Not deleted.');
-        return EXIT.failed;
+        return EXIT.answerNo;
       }
     }
     const { deletedPaths } = await vm.delete({ withDisks: options.withDisks, ...long(`Deleting ${vm.name}`) });

@@ -1,12 +1,15 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { isHvError } from '../../../errors/index.ts';
+import { withDeadline } from '../../../async/index.ts';
+import { HvError, isHvError } from '../../../errors/index.ts';
 import { ensureFolders, type HvPaths } from '../../../state/index.ts';
 import { entryPoint, minimalEnvironment } from '../../../system/index.ts';
 import { ControlClient } from '../control/client.ts';
 import type { Order } from '../control/wire.ts';
 
 const KEEPER_START_MS = 15_000;
+/** More than the keeper itself gives a worker to start. */
+const ANSWER_MS = 75_000;
 const MAX_ATTEMPTS = 3;
 
 /** Connects to the keeper of this home where there is one. */
@@ -27,11 +30,25 @@ export async function askKeeper(paths: HvPaths, order: Order): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     await using keeper = await connectKeeper(paths);
     try {
-      await keeper.call(order);
+      await callKeeper(keeper, order);
       return;
     } catch (error) {
       if (!keeper.isEnded || attempt === MAX_ATTEMPTS) throw error;
     }
+  }
+}
+
+/** Waits for the keeper as long as a worker may take to start, not for ever: it may have been stopped by a signal. */
+export async function callKeeper(keeper: ControlClient, order: Order): Promise<void> {
+  try {
+    await withDeadline(keeper.call(order), ANSWER_MS, 'an answer of the keeper');
+  } catch (error) {
+    if (!isHvError(error, 'timeout')) throw error;
+    throw new HvError('timeout', error.message, {
+      detail: error.detail,
+      hint: 'Look for the process hv-keeper: it may be stopped. Ending it harms no machine.',
+      cause: error,
+    });
   }
 }
 
