@@ -107,7 +107,7 @@ function validProcessorCount(count: number): number {
 }
 
 function refuse(what: string, value: unknown, hint: string): never {
-  const shown = typeof value === 'number' ? value : String(value);
+  const shown = typeof value === 'number' ? value + 0 : String(value); // -0 would not survive JSON
   throw new HvError('invalid-argument', `the ${what} ${shown} is not possible`, {
     detail: { what, value: typeof shown === 'number' && !Number.isFinite(shown) ? String(shown) : shown },
     hint,
