@@ -1,5 +1,7 @@
-import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   cont,
@@ -175,5 +177,34 @@ describe('receiveMigration', () => {
     await expect(receiveMigration(folder.path('taken'), folder.path('state'))).rejects.toBeInstanceOf(Error);
     await sink[Symbol.asyncDispose]();
     expect(await readdir(folder.path('.'))).toEqual(['taken']);
+  });
+});
+
+describe('sending a saved state', () => {
+  it('has succeeded when QEMU hangs up at the last byte, however soon', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'hv-send-'));
+    try {
+      const filePath = join(folder, 'state');
+      const head = Buffer.from([0x51, 0x45, 0x56, 0x4d, 0, 0, 0, 3]);
+      for (const sizeBytes of [100, 2 ** 20, 2 ** 20 + 1, 3 * 2 ** 20 + 4096]) {
+        await writeFile(filePath, Buffer.concat([head, Buffer.alloc(sizeBytes - head.length, 7)]));
+        for (let round = 0; round < 25; round++) {
+          const socketPath = join(folder, `${sizeBytes}-${round}`);
+          const server = createServer((socket) => {
+            let taken = 0;
+            socket.on('error', () => {});
+            socket.on('data', (chunk) => {
+              taken += chunk.length;
+              if (taken === sizeBytes) socket.destroy();
+            });
+          });
+          await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+          expect(await sendMigration(filePath, socketPath)).toBe(sizeBytes);
+          await new Promise((resolve) => server.close(resolve));
+        }
+      }
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 });

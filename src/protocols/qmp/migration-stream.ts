@@ -199,19 +199,29 @@ export async function sendMigration(
     let done = 0;
     while (bytesRead > 0) {
       const sent = send(socket, buffer.subarray(0, bytesRead));
-      // The next piece is read while this one leaves; two buffers are all that this holds.
       const position = done + bytesRead;
-      const [next] = await Promise.race([
-        Promise.all([file.read(spare, 0, READ_BYTES, position), sent]),
-        outcome.promise,
-      ]);
+      if (position >= total) {
+        await Promise.race([sent, outcome.promise]);
+        bytesRead = 0;
+      } else {
+        // The next piece is read while this one leaves; two buffers are all that this holds.
+        const [next] = await Promise.race([
+          Promise.all([file.read(spare, 0, READ_BYTES, position), sent]),
+          outcome.promise,
+        ]);
+        [buffer, spare] = [spare, buffer];
+        bytesRead = next.bytesRead;
+      }
       done = position;
       tell({ phase: 'read', done, total });
-      [buffer, spare] = [spare, buffer];
-      bytesRead = next.bytesRead;
     }
+    // With the last byte sent, QEMU may be done before us and hang up: that is how a restore ends, not a failure.
     const ended = socket;
-    await Promise.race([new Promise<void>((resolve) => ended.end(() => resolve())), outcome.promise]);
+    await new Promise<void>((resolve) => {
+      ended.once('close', () => resolve());
+      ended.end(() => resolve());
+    });
+    throwIfAborted(signal, doing);
     return done;
   } catch (error) {
     throw fromSystemError(error, doing, { filePath, socketPath });
