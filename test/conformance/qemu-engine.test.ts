@@ -8,7 +8,7 @@ import { openQemuHost } from '../../src/engines/qemu/index.ts';
 import { isRoot, requireProgram, runProgram } from '../../src/system/index.ts';
 import { hv } from '../cli/built.ts';
 import type { HostFixture } from './fixture.ts';
-import { pidsOf, qemuFixture, untilGone } from './qemu-home.ts';
+import { leaveNothing, pidsOf, qemuFixture, untilGone } from './qemu-home.ts';
 
 const MIB = 2 ** 20;
 
@@ -162,6 +162,7 @@ describe('the engine on QEMU', () => {
     await host.vms.delete(id, { withDisks: true });
     expect(await readdir(real)).toEqual(['home']);
     await host.close();
+    await leaveNothing(join(linked, 'home'));
   });
 
   it('has a keeper from the first machine’s start until a moment after the last one’s end', async () => {
@@ -208,7 +209,7 @@ describe('the engine on QEMU', () => {
       expect(JSON.parse(await done('vm', 'list', '--json'))).toEqual([]);
     } finally {
       await hv(['vm', 'force-stop', 'plain'], { env });
-      await untilGone(env.HV_HOME);
+      await leaveNothing(env.HV_HOME);
     }
   });
 });

@@ -71,15 +71,15 @@ export async function untilGone(home: string): Promise<void> {
   });
 }
 
+/** Waits until the home's processes have left, and takes its run folder away; what does not leave by itself is killed. */
+export async function leaveNothing(home: string): Promise<void> {
+  try {
+    await untilGone(home);
+  } finally {
+    for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL');
+    await rm(resolvePaths({ home }).run, { recursive: true, force: true });
+  }
+}
+
 /** The engine on QEMU in a home of its own; closing it leaves neither a process nor a file. */
-export const qemuFixture: MakeFixture = homeFixture(
-  (home) => openQemuHost({ home }),
-  async (home) => {
-    try {
-      await untilGone(home);
-    } finally {
-      for (const { pid } of processesOf(home)) process.kill(pid, 'SIGKILL');
-      await rm(resolvePaths({ home }).run, { recursive: true, force: true });
-    }
-  },
-);
+export const qemuFixture: MakeFixture = homeFixture((home) => openQemuHost({ home }), leaveNothing);
