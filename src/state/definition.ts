@@ -38,7 +38,7 @@ const savedState = z.strictObject({
   /** In the data folder. */
   file: dataFile,
   savedTime: z.string(),
-  /** The machine was paused when it was saved, and comes back paused. */
+  /** The machine was paused when it was saved. A start makes it run all the same, as the contract says. */
   paused: z.boolean(),
 });
 
