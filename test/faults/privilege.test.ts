@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +17,15 @@ const NOBODY = 65534;
 function statusOf(pid: number): Record<string, string> {
   const lines = readFileSync(`/proc/${pid}/status`, 'latin1').split('\n');
   return Object.fromEntries(lines.map((line) => [line.split(':')[0] ?? '', line.slice(line.indexOf(':') + 1).trim()]));
+}
+
+/** Empty for a process that has gone. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /** The built product where others may read it: a checkout may lie in a folder that is closed to them. */
@@ -136,10 +145,7 @@ describe.skipIf(!isRoot())('a user who is not root (needs root: it becomes nobod
   });
 
   const processesIn = (path: string): number =>
-    spawnSync('pgrep', ['-u', String(NOBODY), '-f', path], { encoding: 'utf8' })
-      .stdout.trim()
-      .split('\n')
-      .filter(Boolean).length;
+    readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name) && commandOf(name).includes(path)).length;
 
   const hv = (...words: string[]): { status: number | null; stdout: string; stderr: string } => {
     const user = ['--reuid', String(NOBODY), '--regid', String(NOBODY), '--clear-groups'];
