@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { poll } from '../../src/async/index.ts';
 import { type OpenDisk, openVhd } from '../../src/disk/index.ts';
 import { isHvError } from '../../src/errors/index.ts';
@@ -142,10 +142,17 @@ export async function readDisk(fixture: FaultFixture, id: string, ...at: number[
  * data folder that neither its definition nor a layer under it names.
  */
 export async function expectConsistent(fixture: FaultFixture): Promise<void> {
-  const infos = await Promise.all((await fixture.host.vms.list()).map(({ id }) => settled(fixture, id)));
-  const living = infos.flatMap((info) => (info.processes ? [info.processes.engine] : []));
-  expect(pidsOf(fixture.home, 'qemu').sort()).toEqual(living.sort());
-  for (const info of infos) expect(info.processes !== null).toBe(info.state === 'Running' || info.state === 'Paused');
+  // A QEMU that a killed command had just started is ended by its worker a moment later; it must not stay.
+  await vi.waitFor(
+    async () => {
+      const infos = await Promise.all((await fixture.host.vms.list()).map(({ id }) => settled(fixture, id)));
+      const living = infos.flatMap((info) => (info.processes ? [info.processes.engine] : []));
+      expect(pidsOf(fixture.home, 'qemu').sort()).toEqual(living.sort());
+      for (const info of infos)
+        expect(info.processes !== null).toBe(info.state === 'Running' || info.state === 'Paused');
+    },
+    { timeout: 5000, interval: 50 },
+  );
 }
 
 /** The files of a machine's data folder, by part. */
