@@ -1,5 +1,6 @@
+import { sleep } from '../../../async/index.ts';
 import { HvError, isHvError } from '../../../errors/index.ts';
-import type { DataPlane } from '../../../protocols/nbd/index.ts';
+import type { AddExportOptions, AddedExport, DataPlane } from '../../../protocols/nbd/index.ts';
 import {
   type RuntimeRecord,
   readRuntime,
@@ -28,6 +29,7 @@ export interface MachineToServe {
 
 /** A command asked for this worker and then went away: its disks are not held for long. */
 const IDLE_TIMEOUT_MS = 5000;
+const HELD_FOR_A_MOMENT_MS = 1000;
 
 /**
  * Becomes the worker of one machine.
@@ -49,7 +51,7 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
   const dataPlane = await diskThread;
   const allowParents = knownParents(definition);
   for (const drive of definition.specification.hardDiskDrives) {
-    const { layers } = await dataPlane.addExport({ name: drive.id, path: drive.path, allowParents });
+    const { layers } = await addExportSoon(dataPlane, { name: drive.id, path: drive.path, allowParents });
     // QEMU may live, and be hostile: what lies at a layer's place may be a link to another machine's disk by now.
     if (isOwnLayer(definition, drive.path)) mustBelong(definition, drive.path, layers[0] ?? '');
   }
@@ -80,6 +82,22 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
     if (!worker.hasMachine) process.exit(0);
   }, IDLE_TIMEOUT_MS);
   idle.unref();
+}
+
+/**
+ * Offers a disk. A command that only looks at it, or a worker that just leaves, holds it for a moment: that is waited
+ * for before it counts as use.
+ */
+async function addExportSoon(dataPlane: DataPlane, options: AddExportOptions): Promise<AddedExport> {
+  const deadline = performance.now() + HELD_FOR_A_MOMENT_MS;
+  for (;;) {
+    try {
+      return await dataPlane.addExport(options);
+    } catch (error) {
+      if (!isHvError(error, 'in-use') || performance.now() > deadline) throw error;
+    }
+    await sleep(20);
+  }
 }
 
 /**
