@@ -44,7 +44,10 @@ export class Keeper {
     return this.#watched.size === 0 && this.#starting.size === 0;
   }
 
-  /** Returns once the machine's worker listens. @throws HvError why it could not be started */
+  /**
+   * Returns once the machine's worker listens. @throws HvError why it could not be started; with `endedInOrder` where it
+   * took over a machine that an earlier order had ended, and left with it: the next one finds it off
+   */
   ensureWorker(vmId: string): Promise<void> {
     const known = this.#starting.get(vmId);
     if (known) return known;
@@ -124,9 +127,13 @@ export class Keeper {
       if (typeof message?.error?.message === 'string') reason = message.error;
     });
     const failed = new AbortController();
+    let exitCode: number | null = null;
     const exited = new Promise<void>((resolve) => {
       child.once('error', () => resolve());
-      child.once('exit', () => resolve());
+      child.once('exit', (code) => {
+        exitCode = code;
+        resolve();
+      });
     });
     void exited.then(() => failed.abort());
     try {
@@ -136,7 +143,7 @@ export class Keeper {
       if (reason) throw HvError.fromJSON(reason);
       if (!failed.signal.aborted) child.kill('SIGKILL');
       throw new HvError('process-failed', "the machine's worker did not start", {
-        detail: { log: vmPaths(this.#paths, vmId).workerLog },
+        detail: { log: vmPaths(this.#paths, vmId).workerLog, endedInOrder: exitCode === 0 },
         hint: `See ${vmPaths(this.#paths, vmId).workerLog}`,
         cause: error,
       });

@@ -57,7 +57,7 @@ async function answer(
   }
   const request = parsed.data;
   try {
-    if (request.op === 'ensure-worker') await keeper.ensureWorker(request.vmId);
+    if (request.op === 'ensure-worker') await ensureWorker(keeper, request.vmId);
     else if (request.op === 'release-worker') await keeper.releaseWorker(request.vmId);
     else await keeper.rescue();
     await connection.send({ id: request.id, result: {} });
@@ -65,6 +65,15 @@ async function answer(
     const failure = isHvError(error) ? error : new HvError('internal', 'the keeper failed', { cause: error });
     if (!isHvError(error)) log(String(error));
     await connection.send({ id: request.id, error: failure.toJSON() });
+  }
+}
+
+async function ensureWorker(keeper: Keeper, vmId: string): Promise<void> {
+  try {
+    await keeper.ensureWorker(vmId);
+  } catch (error) {
+    if (!isHvError(error, 'process-failed') || error.detail.endedInOrder !== true) throw error;
+    await keeper.ensureWorker(vmId);
   }
 }
 
