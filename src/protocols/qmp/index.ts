@@ -46,6 +46,7 @@ export {
   cont,
   deviceAdd,
   deviceDelete,
+  isChardevOpen,
   QEMU_RUN_STATES,
   type QemuCpu,
   type QemuRunState,

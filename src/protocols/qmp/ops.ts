@@ -220,6 +220,15 @@ export async function deviceDelete(client: QmpClient, deviceId: string, options:
   }
 }
 
+/** Whether the guest holds the port on this character device open now; later changes come as VSERPORT_CHANGE. */
+export async function isChardevOpen(client: QmpClient, label: string, options?: QmpCallOptions): Promise<boolean> {
+  const reply = await client.execute('query-chardev', {}, options);
+  if (!Array.isArray(reply)) throw malformed('query-chardev', 'a list');
+  return reply.some(
+    (entry: unknown) => isJsonObject(entry) && entry.label === label && entry['frontend-open'] === true,
+  );
+}
+
 /** Lowers or raises a NIC's carrier. */
 export async function setLink(client: QmpClient, name: string, isUp: boolean, options?: QmpCallOptions): Promise<void> {
   await client.execute('set_link', { name, up: isUp }, options);

@@ -2,6 +2,7 @@ import { HvError, isHvError } from '../../../errors/index.ts';
 import { ensureFolders, resolvePaths } from '../../../state/index.ts';
 import { acquireLock } from '../../../system/index.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
+import { describe, log } from '../log.ts';
 import { Keeper } from './keeper.ts';
 import { keeperRequestSchema } from './wire.ts';
 
@@ -77,16 +78,12 @@ async function ensureWorker(keeper: Keeper, vmId: string): Promise<void> {
   }
 }
 
-function log(text: string): void {
-  process.stderr.write(`${new Date().toISOString()} ${text}\n`);
-}
-
 const [, , home, run] = process.argv;
 if (home === undefined || run === undefined) {
   process.stderr.write('usage: main.js <home> <run>\n');
   process.exit(2);
 }
 main(home, run).catch((error: unknown) => {
-  log(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  log(describe(error));
   process.exit(1);
 });

@@ -1,6 +1,6 @@
 import { isHvError } from '../../../errors/index.ts';
 import { DataPlane } from '../../../protocols/nbd/index.ts';
-import { describe, log } from './log.ts';
+import { describe, log } from '../log.ts';
 
 /** The worker of one machine, started by the keeper: `main.js <home> <run> <vm id>`. */
 const EXIT_DISK_FAILURE = 74;

@@ -14,9 +14,9 @@ import { bootId, dropPrivileges, isAlive, isRoot } from '../../../system/index.t
 import { accelerationGroups, chooseAcceleration } from '../acceleration.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
 import { isOwnLayer, knownParents, mustBelong } from '../layers.ts';
+import { describe, log } from '../log.ts';
 import { SOCKETS } from '../qemu-arguments.ts';
 import { prepareLaunch } from './launch.ts';
-import { describe, log } from './log.ts';
 import { VmWorker } from './vm-worker.ts';
 import { requestSchema, WIRE_VERSION } from './wire.ts';
 

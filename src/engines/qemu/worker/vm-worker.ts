@@ -4,6 +4,7 @@ import type { DataPlane } from '../../../protocols/nbd/index.ts';
 import { printableGuestText } from '../../../protocols/qga/index.ts';
 import {
   cont,
+  isChardevOpen,
   type QmpClient,
   type QmpEvent,
   queryStatus,
@@ -22,9 +23,9 @@ import {
   type VmDefinition,
   writeLastExit,
 } from '../../../state/index.ts';
+import { describe, log } from '../log.ts';
 import { AGENT_CHANNEL, AGENT_PORT, SOCKETS } from '../qemu-arguments.ts';
 import { GuestAgentLink } from './guest-agent-link.ts';
-import { describe, log } from './log.ts';
 import { connectMonitor } from './monitor.ts';
 import { endStrays, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
 import { type Phase, RunRecord } from './run-record.ts';
@@ -289,7 +290,7 @@ export class VmWorker {
       throw error;
     }
     // A restored or adopted guest may have had the port open all along: no event tells.
-    if (await isAgentPortOpen(this.#monitor())) this.#agentLink().isOpen = true;
+    if (await isChardevOpen(this.#monitor(), AGENT_CHANNEL)) this.#agentLink().isOpen = true;
   }
 
   async #decide(decision: 'commit' | 'abort'): Promise<unknown> {
@@ -484,19 +485,4 @@ export const EXIT_UNDECIDED = 75;
 
 function lastLine(text: string): string {
   return printableGuestText(text.split('\n').at(-1) ?? '').trim();
-}
-
-/** The port's state as it is now; later changes come as events. */
-async function isAgentPortOpen(monitor: QmpClient): Promise<boolean> {
-  const channels = await monitor.execute('query-chardev');
-  return (
-    Array.isArray(channels) &&
-    channels.some(
-      (entry: unknown) => isJsonObject(entry) && entry.label === AGENT_CHANNEL && entry['frontend-open'] === true,
-    )
-  );
-}
-
-function isJsonObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
 }

@@ -1,4 +1,4 @@
-/** The worker's log: the keeper gave it a file as standard error. */
+/** The log of the keeper and of a worker: whoever started them gave them a file as standard error. */
 export function log(text: string): void {
   process.stderr.write(`${new Date().toISOString()} ${text}\n`);
 }
