@@ -17,14 +17,44 @@ import { FileStore } from '../store/index.ts';
 import { lockDiskImage } from '../system/index.ts';
 import type { OpenFile } from './open-file.ts';
 
+/** A disk file that is to be made, in the terms of its format. */
+export type NewImage =
+  | { readonly format: 'vhdx'; readonly spec: NewVhdx }
+  | {
+      readonly format: 'raw';
+      readonly spec: { readonly type: 'fixed' | 'dynamic'; readonly virtualSizeBytes: number };
+    };
+
+/** Refuses sizes that the format does not have. @throws HvError `invalid-argument` */
+export function checkedImage(image: NewImage): NewImage {
+  if (image.format === 'vhdx') {
+    validateNewVhdx(image.spec);
+    return image;
+  }
+  const { virtualSizeBytes } = image.spec;
+  if (Number.isSafeInteger(virtualSizeBytes) && virtualSizeBytes > 0 && virtualSizeBytes % 512 === 0) return image;
+  throw new HvError(
+    'invalid-argument',
+    `the size of a disk must be a positive multiple of 512 bytes; ${virtualSizeBytes} is not`,
+  );
+}
+
 /**
- * Makes a VHDX file: whole and durable under its name, or not there at all. It is written under a temporary name in the
+ * Makes a disk file: whole and durable under its name, or not there at all. It is written under a temporary name in the
  * same folder and then given its own, which never replaces a file. Returned open for writing, and locked.
  * @throws HvError `already-exists`, `not-found` (the folder), `permission-denied`, `no-space`, `invalid-argument`, `io`
  */
-export function createImageFile(path: string, spec: NewVhdx): OpenFile {
-  validateNewVhdx(spec);
-  return createFile(path, (store) => createVhdx(store, spec));
+export function createImageFile(path: string, image: NewImage): OpenFile {
+  checkedImage(image);
+  return createFile(path, (store) => {
+    if (image.format === 'vhdx') {
+      createVhdx(store, image.spec);
+      return;
+    }
+    const { type, virtualSizeBytes } = image.spec;
+    store.setSize(virtualSizeBytes);
+    if (type === 'fixed') store.allocate(0, virtualSizeBytes);
+  });
 }
 
 /** The same for any contents that `fill` writes. */

@@ -1,28 +1,27 @@
 import { realpathSync, unlinkSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
-import { ZERO_GUID } from '../binary/index.ts';
 import { fromSystemError, HvError, invariant, isSystemError } from '../errors/index.ts';
-import { inheritableItems, locatorPairs, type Segment, VhdxImage } from '../formats/vhdx/index.ts';
+import type { DiskImage, DiskType, Segment } from '../formats/disk-image.ts';
 import type { BlockDevice, Extent, FileRange } from './block-device.ts';
+import { childOf } from './child-file.ts';
 import { createImageFile, syncFolder } from './create-file.ts';
 import { type ChainLayer, MAX_CHAIN_DEPTH } from './open-chain.ts';
-import { hostRun } from './open-file.ts';
-import { locatorPaths } from './parent-paths.ts';
+import { openImage } from './open-image.ts';
 
 /** One file of a chain, as others may see it. */
 export interface LayerInfo {
   readonly path: string;
-  readonly format: 'vhdx';
-  readonly type: 'fixed' | 'dynamic' | 'differencing';
+  readonly format: DiskImage['format'];
+  readonly type: DiskType;
   /** The disk's own id: the same in every file of a chain that Hyper-V or hv made. */
   readonly virtualDiskId: string;
-  /** Identifies the contents; a child's locator holds it. */
-  readonly dataWriteGuid: string;
+  /** Identifies the contents; a child's reference holds it: a VHDX's DataWriteGuid, a VHD's unique id. */
+  readonly contentId: string;
   readonly readOnly: boolean;
 }
 
 /**
- * A virtual disk of one VHDX file or a chain of them, open and locked. All calls but flush, commitChild and close are
+ * A virtual disk of one image file or a chain of them, open and locked. All calls but flush, commitChild and close are
  * synchronous. Only the leaf is written.
  */
 export class DiskChain implements BlockDevice, AsyncDisposable {
@@ -31,7 +30,7 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
   readonly physicalSectorSizeBytes: number;
   /** Leaf first. */
   #layers: ChainLayer[];
-  #leaf: VhdxImage;
+  #leaf: DiskImage;
   #child: ChainLayer | undefined;
   #isOpen = true;
 
@@ -41,8 +40,8 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
     invariant(leaf, 'a chain has a leaf');
     this.#leaf = leaf.image;
     this.sizeBytes = this.#leaf.sizeBytes;
-    this.logicalSectorSizeBytes = this.#leaf.metadata.logicalSectorSizeBytes;
-    this.physicalSectorSizeBytes = this.#leaf.metadata.physicalSectorSizeBytes;
+    this.logicalSectorSizeBytes = this.#leaf.logicalSectorSizeBytes;
+    this.physicalSectorSizeBytes = this.#leaf.physicalSectorSizeBytes;
   }
 
   get readOnly(): boolean {
@@ -53,10 +52,10 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
   get layers(): readonly LayerInfo[] {
     return this.#layers.map(({ image, path }) => ({
       path,
-      format: 'vhdx',
+      format: image.format,
       type: image.type,
-      virtualDiskId: image.metadata.virtualDiskId,
-      dataWriteGuid: image.header.dataWriteGuid,
+      virtualDiskId: image.virtualDiskId,
+      contentId: image.contentId,
       readOnly: image.readOnly,
     }));
   }
@@ -118,20 +117,11 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
         `the chain of ${leaf.path} is as deep as a chain may be: ${MAX_CHAIN_DEPTH} files`,
       );
     }
-    const linkage = leaf.image.settleDataGuid();
+    leaf.image.settleContentId();
     const path = isAbsolute(childPath) ? join(realFolder(childPath), basename(childPath)) : childPath;
-    const { metadata } = leaf.image;
-    const file = createImageFile(path, {
-      type: 'differencing',
-      virtualSizeBytes: metadata.virtualSizeBytes,
-      logicalSectorSizeBytes: metadata.logicalSectorSizeBytes,
-      physicalSectorSizeBytes: metadata.physicalSectorSizeBytes,
-      virtualDiskId: metadata.virtualDiskId,
-      locator: locatorPairs(linkage, ZERO_GUID, locatorPaths(resolve(path), leaf.path)),
-      inheritedItems: inheritableItems(leaf.image),
-    });
+    const file = createImageFile(path, childOf(resolve(path), leaf));
     try {
-      const image = VhdxImage.open(file.store, { hostRun: hostRun() });
+      const image = openImage(file.store, { readOnly: false });
       image.setParent(leaf.image);
       this.#child = { image, path: file.path, identity: file.identity };
     } catch (error) {

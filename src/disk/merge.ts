@@ -1,10 +1,7 @@
 import { type LongOptions, throttleProgress, throwIfAborted } from '../async/index.ts';
-import { randomGuid, ZERO_GUID } from '../binary/index.ts';
 import { HvError, invariant } from '../errors/index.ts';
-import { hasVhdxSignature, locatorPairs, replaceLocator, VhdxImage, withLinkages } from '../formats/vhdx/index.ts';
-import { type ChainLayer, openVhdxChain } from './open-chain.ts';
-import { hostRun, openImageFile } from './open-file.ts';
-import { locatorPaths } from './parent-paths.ts';
+import type { DiskImage } from '../formats/disk-image.ts';
+import { type ChainLayer, openImageChain } from './open-chain.ts';
 
 const COPY_BYTES = 1 << 20;
 
@@ -25,7 +22,7 @@ export interface MergeOptions extends LongOptions {
 export async function mergeIntoParent(childPath: string, options: MergeOptions = {}): Promise<void> {
   const { signal } = options;
   throwIfAborted(signal, 'merging');
-  const layers = openVhdxChain(childPath, {
+  const layers = openImageChain(childPath, {
     readOnly: false,
     allowParents: options.allowParents ?? [],
     signal,
@@ -55,22 +52,13 @@ export async function mergeIntoParent(childPath: string, options: MergeOptions =
 }
 
 /** The merge itself, between two open files that belong together. Durable when it returns. */
-export async function mergeImages(child: VhdxImage, parent: VhdxImage, options: LongOptions = {}): Promise<void> {
-  announce(child, parent);
+export async function mergeImages(child: DiskImage, parent: DiskImage, options: LongOptions = {}): Promise<void> {
+  child.announceMerge(parent);
   await copyContents(child, parent, options);
   await parent.flush();
 }
 
-/** The order that keeps parent and child together: the child names both identities before the parent changes. */
-function announce(child: VhdxImage, parent: VhdxImage): void {
-  const before = parent.header.dataWriteGuid;
-  const after = randomGuid();
-  replaceLocator(child, withLinkages(child.metadata.locator?.pairs ?? [], before, after));
-  child.flushSync();
-  parent.changeDataGuid(after);
-}
-
-async function copyContents(child: VhdxImage, parent: VhdxImage, options: LongOptions): Promise<void> {
+async function copyContents(child: DiskImage, parent: DiskImage, options: LongOptions): Promise<void> {
   const report = throttleProgress(options.onProgress);
   const total = child.sizeBytes;
   const buffer = new Uint8Array(COPY_BYTES);
@@ -94,50 +82,4 @@ async function copyContents(child: VhdxImage, parent: VhdxImage, options: LongOp
 /** After a failure: what is open is closed in order where that works; the first failure is the one to tell. */
 async function closeAll(layers: readonly ChainLayer[]): Promise<void> {
   for (const { image } of layers) await image.close().catch(() => undefined);
-}
-
-/**
- * Makes a differencing disk stand on another file: writes its identity and place into the child's locator, as one.
- * The two must hold the same disk's contents; that is the caller's to know.
- * @throws HvError `invalid-state` (no differencing disk), `unsupported` (the parent is no VHDX), `invalid-argument` (sizes
- *   differ, or the parent is the child), `in-use`, `not-found`, `no-space`, `io`
- */
-export async function setParent(childPath: string, parentPath: string): Promise<void> {
-  const file = openImageFile(parentPath, { access: 'read' });
-  let dataWriteGuid: string;
-  let sizes: { readonly sector: number; readonly disk: number };
-  try {
-    if (!hasVhdxSignature(file.store)) {
-      throw new HvError('unsupported', `${parentPath} is not a VHDX file`, { detail: { path: parentPath } });
-    }
-    const parent = VhdxImage.open(file.store, { readOnly: true, hostRun: hostRun() });
-    dataWriteGuid = parent.header.dataWriteGuid;
-    sizes = { sector: parent.metadata.logicalSectorSizeBytes, disk: parent.sizeBytes };
-  } finally {
-    file.store.close();
-  }
-  const childFile = openImageFile(childPath, { access: 'write' });
-  const child = openOrClose(childFile.store);
-  try {
-    if (childFile.identity === file.identity) {
-      throw new HvError('invalid-argument', `${childPath} cannot be its own parent`, { detail: { path: childPath } });
-    }
-    if (child.metadata.logicalSectorSizeBytes !== sizes.sector || child.sizeBytes < sizes.disk) {
-      throw new HvError('invalid-argument', `${parentPath} does not fit ${childPath}: their sizes differ`, {
-        detail: { path: childPath, parentPath },
-      });
-    }
-    replaceLocator(child, locatorPairs(dataWriteGuid, ZERO_GUID, locatorPaths(childFile.path, file.path)));
-  } finally {
-    await child.close();
-  }
-}
-
-function openOrClose(store: ReturnType<typeof openImageFile>['store']): VhdxImage {
-  try {
-    return VhdxImage.open(store, { hostRun: hostRun() });
-  } catch (error) {
-    store.close();
-    throw error;
-  }
 }

@@ -1,20 +1,23 @@
 import { realpathSync } from 'node:fs';
 import { throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
-import { hasVhdxSignature, VhdxImage } from '../formats/vhdx/index.ts';
-import { hostRun, type OpenFile, openImageFile } from './open-file.ts';
+import type { DiskImage } from '../formats/disk-image.ts';
+import { type OpenFile, openImageFile } from './open-file.ts';
+import { type OpenImageOptions, openImage } from './open-image.ts';
 import { mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
 
 /** More files than this in one chain are refused. */
 export const MAX_CHAIN_DEPTH = 64;
 
 export interface ChainLayer {
-  readonly image: VhdxImage;
+  readonly image: DiskImage;
   readonly path: string;
   readonly identity: string;
 }
 
 export interface OpenChainOptions {
+  /** The leaf's format; its parents must have the same. Default: what its signature says. */
+  readonly format?: DiskImage['format'] | undefined;
   readonly readOnly: boolean;
   /** Folders or files outside of a child's own folder where parents may lie. */
   readonly allowParents: readonly string[];
@@ -24,19 +27,21 @@ export interface OpenChainOptions {
 }
 
 /**
- * Opens a VHDX file and all its parents, each linked to the next; leaf first.
+ * Opens an image file and all its parents, each linked to the next; leaf first.
  * @throws HvError `not-found` (a parent), `permission-denied` (a parent lies outside of what is allowed), `parent-changed`,
- *   `corrupt`, `in-use`, `unsupported` (the chain is too deep, or a parent is no VHDX), `io`
+ *   `corrupt`, `in-use`, `unsupported` (the chain is too deep, or a parent has another format), `io`
  */
-export function openVhdxChain(leafPath: string, options: OpenChainOptions): ChainLayer[] {
+export function openImageChain(leafPath: string, options: OpenChainOptions): ChainLayer[] {
   const allowed = resolveAllowed(options.allowParents);
   const layers: ChainLayer[] = [];
   try {
     let file = openImageFile(leafPath, { access: options.readOnly ? 'read' : 'write' });
     for (;;) {
-      layers.push(openLayer(file, layers.length === 0 ? options.readOnly : !writableParent(options, layers.length)));
+      const isLeaf = layers.length === 0;
+      const readOnly = isLeaf ? options.readOnly : !writableParent(options, layers.length);
+      layers.push(openLayer(file, { readOnly, format: isLeaf ? options.format : undefined }));
       const child = layers.at(-1);
-      if (!child?.image.metadata.hasParent) break;
+      if (child?.image.type !== 'differencing') break;
       throwIfAborted(options.signal, 'opening the disk');
       if (layers.length === MAX_CHAIN_DEPTH) {
         throw new HvError('unsupported', `${leafPath} has more than ${MAX_CHAIN_DEPTH - 1} parents`, {
@@ -49,6 +54,7 @@ export function openVhdxChain(leafPath: string, options: OpenChainOptions): Chai
     layers.forEach((layer, depth) => {
       const parent = layers[depth + 1];
       if (!parent) return;
+      mustBeOfOneFormat(layer, parent);
       mustMatch(layer, parent);
       layer.image.setParent(parent.image);
     });
@@ -68,10 +74,9 @@ export function closeQuietly(layers: readonly ChainLayer[]): void {
   for (const { image } of layers) image.store.close();
 }
 
-function openLayer(file: OpenFile, readOnly: boolean): ChainLayer {
+function openLayer(file: OpenFile, options: OpenImageOptions): ChainLayer {
   try {
-    const image = VhdxImage.open(file.store, { readOnly, hostRun: hostRun() });
-    return { image, path: file.path, identity: file.identity };
+    return { image: openImage(file.store, options), path: file.path, identity: file.identity };
   } catch (error) {
     file.store.close();
     throw error;
@@ -85,7 +90,7 @@ function openParent(
   allowed: readonly string[],
   access: 'read' | 'write',
 ): OpenFile {
-  const locator = child.image.metadata.locator;
+  const locator = child.image.parentReference;
   const candidates = locator ? parentCandidates(child.path, locator) : [];
   let refusal: HvError | undefined;
   for (const candidate of candidates) {
@@ -130,24 +135,27 @@ function mustBeNew(child: ChainLayer, file: OpenFile, taken: ReadonlySet<string>
       detail: { path: child.path, parentPath: file.path, reason: 'chain-cycle', offset: 0, value: file.identity },
     });
   }
-  if (!hasVhdxSignature(file.store)) {
-    throw new HvError('unsupported', `the parent of ${child.path} is not a VHDX file: ${file.path}`, {
-      detail: { path: child.path, parentPath: file.path },
-    });
-  }
+}
+
+function mustBeOfOneFormat(child: ChainLayer, parent: ChainLayer): void {
+  if (child.image.format === parent.image.format) return;
+  const format = child.image.format.toUpperCase();
+  throw new HvError('unsupported', `the parent of ${child.path} is not a ${format} file: ${parent.path}`, {
+    detail: { path: child.path, parentPath: parent.path },
+  });
 }
 
 /** A parent that was written to after its child was made no longer is what the child was made from. */
 function mustMatch(child: ChainLayer, parent: ChainLayer): void {
-  const linkages = child.image.metadata.locator?.linkages ?? [];
-  const found = parent.image.header.dataWriteGuid;
+  const linkages = child.image.parentReference?.linkages ?? [];
+  const found = parent.image.contentId;
   if (!linkages.includes(found)) {
     throw new HvError('parent-changed', `${parent.path} was changed after its child ${child.path} was made from it`, {
       detail: { path: child.path, parentPath: parent.path, expected: [...linkages], found },
       hint: 'The child may be unreadable. If the parent was only touched, not written, link them anew.',
     });
   }
-  const size = (layer: ChainLayer): number => layer.image.metadata.logicalSectorSizeBytes;
+  const size = (layer: ChainLayer): number => layer.image.logicalSectorSizeBytes;
   if (size(child) !== size(parent)) {
     throw new HvError('corrupt', `${child.path} and its parent ${parent.path} have different sector sizes`, {
       detail: {

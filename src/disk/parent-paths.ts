@@ -1,7 +1,8 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { HvError } from '../errors/index.ts';
-import type { LocatorPaths, ParentLocator } from '../formats/vhdx/index.ts';
+import type { ParentPaths } from '../formats/disk-image.ts';
+import type { LocatorPaths } from '../formats/vhdx/index.ts';
 
 /**
  * The paths to put into a child's locator. Windows' form throughout, so that Hyper-V finds the parent as well:
@@ -25,7 +26,7 @@ export function locatorPaths(childPath: string, parentPath: string): LocatorPath
  * A path with a drive letter or a volume means nothing on this system but its last part, looked for beside the child.
  * UNC and device paths are passed over.
  */
-export function parentCandidates(childPath: string, locator: ParentLocator): string[] {
+export function parentCandidates(childPath: string, locator: ParentPaths): string[] {
   const folder = dirname(childPath);
   const candidates: string[] = [];
   const { relativePath, volumePath, absolutePath } = locator;

@@ -1,6 +1,7 @@
 import { crc32c, randomGuid } from '../../src/binary/index.ts';
 import { HvError } from '../../src/errors/index.ts';
-import { createVhdx, locatorPairs, type ParentDisk, readVhdxSummary, VhdxImage } from '../../src/formats/vhdx/index.ts';
+import type { ParentDisk } from '../../src/formats/disk-image.ts';
+import { createVhdx, locatorPairs, readVhdxSummary, VhdxImage } from '../../src/formats/vhdx/index.ts';
 import { MemoryStore } from '../../src/store/index.ts';
 import { seededRandom } from '../../src/store/testing/fault-store.ts';
 

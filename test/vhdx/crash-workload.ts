@@ -1,4 +1,5 @@
-import { type ParentDisk, VhdxImage } from '../../src/formats/vhdx/index.ts';
+import type { ParentDisk } from '../../src/formats/disk-image.ts';
+import { VhdxImage } from '../../src/formats/vhdx/index.ts';
 import type { ByteStore } from '../../src/store/index.ts';
 import type { FaultStore } from '../../src/store/testing/fault-store.ts';
 

@@ -1,6 +1,7 @@
 import { encodeUtf16le, isPowerOfTwo, randomGuid, roundUp, writeGuid, ZERO_GUID } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
+import type { DiskType } from '../disk-image.ts';
 import { tableGeometry } from './block-table.ts';
 import {
   BAT_ENTRY_BYTES,
@@ -38,10 +39,8 @@ export const MIN_VIRTUAL_SIZE = 3 * MIB;
 const MAX_RESERVED_BYTES = 16 * MIB;
 const CREATOR = 'hv';
 
-export type VhdxType = 'fixed' | 'dynamic' | 'differencing';
-
 export interface NewVhdx {
-  readonly type: VhdxType;
+  readonly type: DiskType;
   readonly virtualSizeBytes: number;
   readonly blockSizeBytes?: number | undefined;
   readonly logicalSectorSizeBytes?: number | undefined;
@@ -125,7 +124,7 @@ export function createVhdx(store: ByteStore, spec: NewVhdx): void {
 }
 
 /** What Windows chooses. */
-export function defaultBlockSize(type: VhdxType): number {
+export function defaultBlockSize(type: DiskType): number {
   if (type === 'dynamic') return NEW_FILE.dynamicBlockSize;
   return type === 'fixed' ? NEW_FILE.fixedBlockSize : NEW_FILE.differencingBlockSize;
 }

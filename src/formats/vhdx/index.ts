@@ -15,7 +15,6 @@ export {
   defaultBlockSize,
   MIN_VIRTUAL_SIZE,
   type NewVhdx,
-  type VhdxType,
   validateNewVhdx,
 } from './create.ts';
 export type { MetadataItem, VhdxHeader } from './format.ts';
@@ -23,4 +22,4 @@ export { hasVhdxSignature } from './header.ts';
 export { inheritableItems, readVhdxSummary, replaceLocator, type VhdxSummary } from './inspect.ts';
 export { type LocatorPaths, locatorPairs, type ParentLocator, withLinkages } from './locator.ts';
 export type { VhdxMetadata } from './metadata.ts';
-export { type OpenVhdxOptions, type ParentDisk, type Segment, VhdxImage } from './vhdx-image.ts';
+export { type OpenVhdxOptions, VhdxImage } from './vhdx-image.ts';

@@ -1,18 +1,11 @@
 import { decodeUtf16le, encodeUtf16le, isGuid, parseGuid, readGuid, writeGuid, ZERO_GUID } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
+import type { ParentReference } from '../disk-image.ts';
 import { corrupt } from './corruption.ts';
 import { LOCATOR_COUNT_AT, LOCATOR_ENTRY_BYTES, LOCATOR_HEADER_BYTES, VHDX_LOCATOR_TYPE } from './format.ts';
 
-/** Who the parent is and where it may lie (2.6.2.6). */
-export interface ParentLocator {
-  /** The parent's DataWriteGuid is one of these: one, or two while a merge into the parent is under way. */
-  readonly linkages: readonly string[];
-  readonly relativePath: string | undefined;
-  readonly volumePath: string | undefined;
-  readonly absolutePath: string | undefined;
-  /** Every pair as it lies in the file, in order; unknown keys survive a rewrite. */
-  readonly pairs: readonly (readonly [key: string, value: string])[];
-}
+/** Who the parent is and where it may lie (2.6.2.6). Pairs as they lie in the file; unknown keys survive a rewrite. */
+export type ParentLocator = ParentReference;
 
 const LINKAGE = 'parent_linkage';
 const LINKAGE2 = 'parent_linkage2';

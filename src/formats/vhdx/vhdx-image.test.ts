@@ -3,9 +3,10 @@ import { randomGuid, ZERO_GUID } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import { MemoryStore } from '../../store/index.ts';
 import { FaultStore, seededRandom } from '../../store/testing/fault-store.ts';
+import type { ParentDisk } from '../disk-image.ts';
 import { createVhdx, type NewVhdx } from './create.ts';
 import { locatorPairs } from './locator.ts';
-import { type ParentDisk, VhdxImage } from './vhdx-image.ts';
+import { VhdxImage } from './vhdx-image.ts';
 
 const MIB = 1024 * 1024;
 const PATHS = { relativePath: '.\\parent.vhdx', absolutePath: undefined };
@@ -264,7 +265,7 @@ describe('limits', () => {
     for (const change of [
       () => image.write(0, new Uint8Array(1), 0, 1),
       () => image.writeZeroes(0, 512, true),
-      () => image.settleDataGuid(),
+      () => image.settleContentId(),
     ]) {
       expect(codeOf(change)).toBe('permission-denied');
     }

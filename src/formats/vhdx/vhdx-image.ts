@@ -1,10 +1,13 @@
-import { ZERO_GUID } from '../../binary/index.ts';
+import { randomGuid, ZERO_GUID } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
+import { type DiskImage, type DiskType, joinSegments, type ParentDisk, type Segment } from '../disk-image.ts';
 import { BlockTable, offsetIn, setEntryIn, stateIn } from './block-table.ts';
 import { BITMAP, BITMAP_BLOCK_BYTES, MIB, PAYLOAD, SECTORS_PER_BITMAP_BLOCK, type VhdxHeader } from './format.ts';
 import { readCurrentHeader } from './header.ts';
+import { replaceLocator } from './inspect.ts';
 import { HeaderPair, Journal } from './journal.ts';
+import { type ParentLocator, withLinkages } from './locator.ts';
 import { replayLog } from './log-reader.ts';
 import { readMetadata, type VhdxMetadata } from './metadata.ts';
 import { MetadataCache, type MetadataPage } from './metadata-cache.ts';
@@ -20,25 +23,6 @@ const MIN_HOLE_BYTES = 64 * 1024;
 /** From here on the log is emptied in the background rather than in the way of a write. */
 const LOG_BUSY = 0.5;
 
-/** What a differencing file reads where it holds nothing itself. */
-export interface ParentDisk {
-  readonly sizeBytes: number;
-  read(offset: number, target: Uint8Array, targetStart: number, length: number): void;
-  segments(offset: number, length: number, depth: number): Iterable<Segment>;
-}
-
-/** A run of bytes that come from one place. */
-export interface Segment {
-  readonly offset: number;
-  readonly length: number;
-  readonly kind: 'data' | 'zero' | 'hole';
-  /** How many files up the chain; 0 is this one. */
-  readonly depth: number;
-  /** For data: the store and the position in it. */
-  readonly store: ByteStore | undefined;
-  readonly fileOffset: number;
-}
-
 export interface OpenVhdxOptions {
   readonly readOnly?: boolean;
   /** Names this run of the host (its boot id as a GUID): see LogWriter on unsynced entries. */
@@ -52,7 +36,8 @@ export interface OpenVhdxOptions {
  * Reads and writes take bytes of the virtual disk; all calls but flush and close are synchronous.
  * Source: [MS-VHDX]. Owns its store.
  */
-export class VhdxImage implements ParentDisk {
+export class VhdxImage implements DiskImage {
+  readonly format = 'vhdx';
   readonly metadata: VhdxMetadata;
   readonly sizeBytes: number;
   readonly #store: ByteStore;
@@ -150,7 +135,31 @@ export class VhdxImage implements ParentDisk {
     return this.#store;
   }
 
-  get type(): 'fixed' | 'dynamic' | 'differencing' {
+  get blockSizeBytes(): number {
+    return this.#blockSize;
+  }
+
+  get logicalSectorSizeBytes(): number {
+    return this.#sectorSize;
+  }
+
+  get physicalSectorSizeBytes(): number {
+    return this.metadata.physicalSectorSizeBytes;
+  }
+
+  get virtualDiskId(): string {
+    return this.metadata.virtualDiskId;
+  }
+
+  get contentId(): string {
+    return this.header.dataWriteGuid;
+  }
+
+  get parentReference(): ParentLocator | undefined {
+    return this.metadata.locator;
+  }
+
+  get type(): DiskType {
     if (this.metadata.hasParent) return 'differencing';
     return this.metadata.leaveBlockAllocated ? 'fixed' : 'dynamic';
   }
@@ -283,10 +292,18 @@ export class VhdxImage implements ParentDisk {
   }
 
   /** Makes DataWriteGuid what this session's writes need, now: who records it can rely on it from here on. */
-  settleDataGuid(): string {
+  settleContentId(): string {
     this.#mustBeWritable();
     this.#journal.beforeDataChange();
-    return this.header.dataWriteGuid;
+    return this.contentId;
+  }
+
+  announceMerge(parent: VhdxImage): void {
+    const before = parent.contentId;
+    const after = randomGuid();
+    replaceLocator(this, withLinkages(this.metadata.locator?.pairs ?? [], before, after));
+    this.flushSync();
+    parent.changeDataGuid(after);
   }
 
   /** Gives the contents a chosen identity: a merge announces it to the child before it changes the parent. */
@@ -318,18 +335,9 @@ export class VhdxImage implements ParentDisk {
   }
 
   /** Where the bytes of a range come from, in order and without gaps; neighbours of one kind and place are one. */
-  *segments(offset: number, length: number, depth = 0): Generator<Segment> {
+  segments(offset: number, length: number, depth = 0): Generator<Segment> {
     this.#mustContain(offset, length);
-    let pending: Segment | undefined;
-    for (const next of this.#rawSegments(offset, length, depth)) {
-      if (pending && continues(pending, next)) {
-        pending = { ...pending, length: pending.length + next.length };
-      } else {
-        if (pending) yield pending;
-        pending = next;
-      }
-    }
-    if (pending) yield pending;
+    return joinSegments(this.#rawSegments(offset, length, depth));
   }
 
   /** Whether the bytes at a position of the file are only right with the replay that lies over it. */
@@ -631,13 +639,4 @@ export class VhdxImage implements ParentDisk {
       detail: { path: this.name, offset, length, sizeBytes: this.sizeBytes },
     });
   }
-}
-
-function continues(before: Segment, next: Segment): boolean {
-  return (
-    before.kind === next.kind &&
-    before.depth === next.depth &&
-    before.store === next.store &&
-    (before.kind !== 'data' || before.fileOffset + before.length === next.fileOffset)
-  );
 }

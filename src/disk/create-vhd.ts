@@ -1,0 +1,174 @@
+import { lstatSync, realpathSync, statfsSync, unlinkSync } from 'node:fs';
+import { basename, dirname, join, sep } from 'node:path';
+import { type LongOptions, throwIfAborted } from '../async/index.ts';
+import { fromSystemError, HvError, invariant } from '../errors/index.ts';
+import type { DiskType } from '../formats/disk-image.ts';
+import { defaultBlockSize } from '../formats/vhdx/index.ts';
+import { childOf } from './child-file.ts';
+import { checkedImage, createImageFile, type NewImage } from './create-file.ts';
+import { type DiskFormat, formatOf, type SupportedFormat } from './disk-format.ts';
+import { closeQuietly, MAX_CHAIN_DEPTH, openImageChain } from './open-chain.ts';
+import { type VhdInfo, vhdInfo } from './vhd-info.ts';
+
+export interface CreateVhdOptions extends LongOptions {
+  /** Default: the parent's size for a differencing disk. */
+  readonly sizeBytes?: number | undefined;
+  /** Default: `differencing` with a parent, else `dynamic`. */
+  readonly type?: DiskType | undefined;
+  readonly parentPath?: string | undefined;
+  /** Default as Windows: 32 MiB dynamic, 2 MiB fixed and differencing. */
+  readonly blockSizeBytes?: number | undefined;
+  /** 512 (default) or 4096; a differencing disk has its parent's. */
+  readonly logicalSectorSizeBytes?: number | undefined;
+  /** 4096 (default) or 512; a differencing disk has its parent's unless it says otherwise. */
+  readonly physicalSectorSizeBytes?: number | undefined;
+  readonly format?: DiskFormat | undefined;
+  /** Where parents of the parent may lie, beside their children's own folders. */
+  readonly allowParents?: readonly string[] | undefined;
+  /** Check everything that can be checked, make nothing, and answer what would be made. */
+  readonly dryRun?: boolean | undefined;
+}
+
+/**
+ * Makes a new, empty disk file. Never replaces a file, and leaves nothing behind when it fails.
+ * @throws HvError `already-exists`, `invalid-argument`, `not-found`, `permission-denied`, `in-use` (the parent), `no-space`, `unsupported`, `io`, `aborted`
+ */
+export async function createVhd(path: string, options: CreateVhdOptions): Promise<VhdInfo> {
+  throwIfAborted(options.signal, 'creating the disk');
+  const format = formatOf(path, options.format);
+  const type = options.type ?? (options.parentPath === undefined ? 'dynamic' : 'differencing');
+  if (type !== 'differencing' && options.parentPath !== undefined) {
+    throw new HvError('invalid-argument', `a ${type} disk has no parent`, { detail: { path } });
+  }
+  const target = resolveNew(path);
+  const plan = type === 'differencing' ? planChild(target, format, options) : planDisk(type, format, options);
+  mustBeFree(target);
+  if (type === 'fixed') mustHaveRoom(target, plan.spec.virtualSizeBytes);
+  if (options.dryRun === true) return plannedInfo(target, plan);
+  const { store } = createImageFile(target, plan);
+  store.close();
+  if (options.signal?.aborted) unlinkSync(target);
+  throwIfAborted(options.signal, 'creating the disk');
+  options.onProgress?.({ phase: 'create', done: 1, total: 1 });
+  return vhdInfo(target, { format });
+}
+
+function planDisk(type: 'dynamic' | 'fixed', format: SupportedFormat, options: CreateVhdOptions): NewImage {
+  const { sizeBytes } = options;
+  if (sizeBytes === undefined) throw new HvError('invalid-argument', 'a new disk needs a size');
+  if (format === 'raw') return checkedImage({ format, spec: { type, virtualSizeBytes: sizeBytes } });
+  return checkedImage({
+    format,
+    spec: {
+      type,
+      virtualSizeBytes: sizeBytes,
+      blockSizeBytes: options.blockSizeBytes,
+      logicalSectorSizeBytes: options.logicalSectorSizeBytes,
+      physicalSectorSizeBytes: options.physicalSectorSizeBytes,
+    },
+  });
+}
+
+/**
+ * Says what createVhd would refuse about a plain disk's path, type and sizes, without touching any file.
+ * @throws HvError `invalid-argument`, `unsupported`
+ */
+export function checkNewVhd(path: string, options: CreateVhdOptions): void {
+  const type = options.type ?? 'dynamic';
+  const format = formatOf(path, options.format);
+  if (type !== 'differencing') planDisk(type, format, options);
+}
+
+function planChild(target: string, format: SupportedFormat, options: CreateVhdOptions): NewImage {
+  const { parentPath } = options;
+  if (parentPath === undefined)
+    throw new HvError('invalid-argument', 'a differencing disk needs the path of its parent');
+  if (format !== 'vhdx' || formatOf(parentPath) !== 'vhdx') {
+    throw new HvError('unsupported', 'a differencing disk and its parent must both be VHDX files', {
+      detail: { path: target, parentPath },
+    });
+  }
+  const layers = openImageChain(parentPath, { readOnly: true, allowParents: options.allowParents ?? [] });
+  try {
+    const parent = layers[0];
+    invariant(parent, 'an open chain has a leaf');
+    if (layers.length >= MAX_CHAIN_DEPTH) {
+      throw new HvError('unsupported', `${parent.path} is the end of a chain that is as deep as one may be`, {
+        detail: { path: target, parentPath: parent.path, maxDepth: MAX_CHAIN_DEPTH },
+        hint: `A chain has at most ${MAX_CHAIN_DEPTH} files. Make the disk on one of the parents, or copy the whole.`,
+      });
+    }
+    const { image } = parent;
+    const logical = options.logicalSectorSizeBytes ?? image.logicalSectorSizeBytes;
+    if (logical !== image.logicalSectorSizeBytes) {
+      throw new HvError(
+        'invalid-argument',
+        `a differencing disk has its parent's sector size, ${image.logicalSectorSizeBytes} bytes`,
+      );
+    }
+    const size = options.sizeBytes ?? image.sizeBytes;
+    if (size < image.sizeBytes) {
+      throw new HvError(
+        'invalid-argument',
+        `a differencing disk cannot be smaller than its parent (${image.sizeBytes} bytes)`,
+      );
+    }
+    return checkedImage(childOf(target, parent, options));
+  } finally {
+    closeQuietly(layers);
+  }
+}
+
+/** A name that is taken is refused before anything is made; createFile holds it even against a race. */
+function mustBeFree(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
+  throw new HvError('already-exists', `could not create ${path}: it exists already`, { detail: { path } });
+}
+
+/** A fixed disk takes its whole size at once: what cannot fit is said before anything is made. */
+function mustHaveRoom(path: string, neededBytes: number): void {
+  const { blocks, bavail, bsize } = statfsSync(dirname(path));
+  const freeBytes = bavail * bsize;
+  // Some file systems do not count their blocks; the reservation itself is the judge there.
+  if (blocks === 0 || freeBytes >= neededBytes) return;
+  throw new HvError('no-space', `${path} needs ${neededBytes} bytes; ${freeBytes} are free there`, {
+    detail: { path, neededBytes, freeBytes },
+    hint: 'Choose a smaller size or another folder, or make it dynamic.',
+  });
+}
+
+function plannedInfo(path: string, plan: NewImage): VhdInfo {
+  const base = {
+    path,
+    virtualSizeBytes: plan.spec.virtualSizeBytes,
+    fileSizeBytes: 0,
+    allocatedBytes: 0,
+    identifier: null,
+    dataWriteGuid: null,
+    inUse: false,
+  };
+  if (plan.format === 'raw') {
+    const geometry = { blockSizeBytes: null, logicalSectorSizeBytes: 512, physicalSectorSizeBytes: 4096 };
+    return { ...base, format: 'raw', type: 'raw', ...geometry, parentPath: null, parentFound: false };
+  }
+  const { spec } = plan;
+  return {
+    ...base,
+    format: plan.format,
+    type: spec.type,
+    blockSizeBytes: spec.blockSizeBytes ?? defaultBlockSize(spec.type),
+    logicalSectorSizeBytes: spec.logicalSectorSizeBytes ?? 512,
+    physicalSectorSizeBytes: spec.physicalSectorSizeBytes ?? 4096,
+    parentPath: spec.locator?.find(([key]) => key === 'absolute_win32_path')?.[1].replaceAll('\\', sep) ?? null,
+    parentFound: spec.locator !== undefined,
+  };
+}
+
+/** The path that a new file will have, without links. */
+function resolveNew(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch (error) {
+    throw fromSystemError(error, `could not create ${path}`, { path });
+  }
+}

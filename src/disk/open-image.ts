@@ -1,0 +1,22 @@
+import { HvError } from '../errors/index.ts';
+import type { DiskImage } from '../formats/disk-image.ts';
+import { hasVhdxSignature, VhdxImage } from '../formats/vhdx/index.ts';
+import type { ByteStore } from '../store/index.ts';
+import { hostRun } from './open-file.ts';
+
+export interface OpenImageOptions {
+  readonly readOnly: boolean;
+  /** What the caller knows the file to be. Default: what its signature says. */
+  readonly format?: DiskImage['format'] | undefined;
+}
+
+/**
+ * Opens an image of a format that has blocks. What carries no signature of one is refused, never taken for raw. On
+ * failure the store stays the caller's.
+ * @throws HvError `corrupt` (no file of the format that it is said to have, too), `unsupported` (none of these formats), `io`
+ */
+export function openImage(store: ByteStore, options: OpenImageOptions): DiskImage {
+  const { readOnly, format } = options;
+  if (format === 'vhdx' || hasVhdxSignature(store)) return VhdxImage.open(store, { readOnly, hostRun: hostRun() });
+  throw new HvError('unsupported', `${store.name} is not a VHDX file`, { detail: { path: store.name } });
+}

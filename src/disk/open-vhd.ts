@@ -1,0 +1,44 @@
+import { throwIfAborted } from '../async/index.ts';
+import { HvError } from '../errors/index.ts';
+import { DiskChain } from './disk-chain.ts';
+import { type DiskFormat, formatOf } from './disk-format.ts';
+import { openImageChain } from './open-chain.ts';
+import { openImageFile } from './open-file.ts';
+import { RawDisk } from './raw-disk.ts';
+
+export interface OpenVhdOptions {
+  readonly readOnly?: boolean | undefined;
+  /** Default: what the name's ending says. A file is never guessed to be raw. */
+  readonly format?: DiskFormat | undefined;
+  /** Folders or files outside of a child's own folder where parents may lie. */
+  readonly allowParents?: readonly string[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A virtual disk that openVhd opened: a chain of image files, or a raw file. */
+export type OpenDisk = DiskChain | RawDisk;
+
+/**
+ * Opens a virtual disk, with all its parents, for reading and writing unless told otherwise.
+ * @throws HvError `not-found`, `permission-denied`, `in-use`, `corrupt`, `parent-changed`, `unsupported`, `invalid-argument`, `io`, `aborted`
+ */
+export async function openVhd(path: string, options: OpenVhdOptions = {}): Promise<OpenDisk> {
+  throwIfAborted(options.signal, 'opening the disk');
+  if (formatOf(path, options.format) === 'raw') {
+    const access = options.readOnly ? 'read' : 'write';
+    return new RawDisk(openImageFile(path, { access }).store);
+  }
+  return openChain(path, options);
+}
+
+/** openVhd for what has layers and can have children: anything but raw. @throws HvError as openVhd */
+export function openChain(path: string, options: OpenVhdOptions = {}): DiskChain {
+  const format = formatOf(path, options.format);
+  if (format === 'raw') {
+    throw new HvError('unsupported', `${path} is not a VHDX file, which alone can have parents and children`, {
+      detail: { path },
+    });
+  }
+  const { readOnly = false, allowParents = [], signal } = options;
+  return new DiskChain(openImageChain(path, { format, readOnly, allowParents, signal }));
+}

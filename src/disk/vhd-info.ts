@@ -1,0 +1,122 @@
+import { realpathSync } from 'node:fs';
+import { sep } from 'node:path';
+import { throwIfAborted } from '../async/index.ts';
+import { isHvError } from '../errors/index.ts';
+import type { DiskType, ParentReference } from '../formats/disk-image.ts';
+import { readVhdxSummary } from '../formats/vhdx/index.ts';
+import { type DiskFormat, formatOf } from './disk-format.ts';
+import { openImageFile } from './open-file.ts';
+import { mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
+
+/** What a disk file is, as plain data. */
+export interface VhdInfo {
+  readonly path: string;
+  readonly format: DiskFormat;
+  readonly type: DiskType | 'raw';
+  readonly virtualSizeBytes: number;
+  /** The file's length; the space that it takes may be less. */
+  readonly fileSizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly blockSizeBytes: number | null;
+  readonly logicalSectorSizeBytes: number;
+  readonly physicalSectorSizeBytes: number;
+  /** The virtual disk's id. */
+  readonly identifier: string | null;
+  readonly dataWriteGuid: string | null;
+  /** Where the parent lies; where it cannot be found, what the file says of it. */
+  readonly parentPath: string | null;
+  readonly parentFound: boolean;
+  /** Another process has it open for writing. */
+  readonly inUse: boolean;
+}
+
+export interface VhdInfoOptions {
+  readonly format?: DiskFormat | undefined;
+  /** Where the parent may lie beside the child's own folder; elsewhere it is named but does not count as found. */
+  readonly allowParents?: readonly string[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Tells what a disk file is. Opens no parent; works while the disk is in use.
+ * @throws HvError `not-found`, `permission-denied`, `corrupt`, `unsupported`, `invalid-argument`, `io`
+ */
+export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promise<VhdInfo> {
+  throwIfAborted(options.signal);
+  const format = formatOf(path, options.format);
+  const { file, inUse } = openToLook(path);
+  try {
+    const size = { fileSizeBytes: file.store.size(), allocatedBytes: file.store.allocatedBytes() };
+    if (format === 'raw') {
+      return {
+        path: file.path,
+        format,
+        type: 'raw',
+        virtualSizeBytes: size.fileSizeBytes,
+        ...size,
+        blockSizeBytes: null,
+        logicalSectorSizeBytes: 512,
+        physicalSectorSizeBytes: 4096,
+        identifier: null,
+        dataWriteGuid: null,
+        parentPath: null,
+        parentFound: false,
+        inUse,
+      };
+    }
+    const { header, metadata } = readVhdxSummary(file.store, inUse);
+    const parent = whereIsParent(file.path, metadata.locator, options.allowParents ?? []);
+    return {
+      path: file.path,
+      format,
+      type: metadata.hasParent ? 'differencing' : metadata.leaveBlockAllocated ? 'fixed' : 'dynamic',
+      virtualSizeBytes: metadata.virtualSizeBytes,
+      ...size,
+      blockSizeBytes: metadata.blockSizeBytes,
+      logicalSectorSizeBytes: metadata.logicalSectorSizeBytes,
+      physicalSectorSizeBytes: metadata.physicalSectorSizeBytes,
+      identifier: metadata.virtualDiskId,
+      dataWriteGuid: header.dataWriteGuid,
+      ...parent,
+      inUse,
+    };
+  } finally {
+    file.store.close();
+  }
+}
+
+/** Locked against writers where possible; where one has it, without a lock. */
+function openToLook(path: string): { file: ReturnType<typeof openImageFile>; inUse: boolean } {
+  try {
+    return { file: openImageFile(path, { access: 'read' }), inUse: false };
+  } catch (error) {
+    if (!isHvError(error, 'in-use')) throw error;
+    return { file: openImageFile(path, { access: 'read', lock: false }), inUse: true };
+  }
+}
+
+function whereIsParent(
+  childPath: string,
+  locator: ParentReference | undefined,
+  allowParents: readonly string[],
+): Pick<VhdInfo, 'parentPath' | 'parentFound'> {
+  if (!locator) return { parentPath: null, parentFound: false };
+  const there = parentCandidates(childPath, locator).flatMap((candidate) => realOrUndefined(candidate) ?? []);
+  const allowed = resolveAllowed(allowParents);
+  const found = there.find((path) => mayHoldParent(childPath, path, allowed));
+  const { absolutePath } = locator;
+  // A path that was written on such a system as this one is shown as this system writes it.
+  const isOurs = absolutePath !== undefined && /^\\(?![\\?.])/.test(absolutePath);
+  const said = isOurs
+    ? absolutePath.replaceAll('\\', sep)
+    : (absolutePath ?? locator.relativePath ?? locator.volumePath ?? null);
+  return { parentPath: found ?? there[0] ?? said, parentFound: found !== undefined };
+}
+
+function realOrUndefined(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch {
+    return undefined; // Not there, or not to be seen: the caller falls back to what the file says.
+  }
+}
