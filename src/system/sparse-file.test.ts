@@ -61,9 +61,10 @@ describe('with FFI', () => {
     expect(contents(fd, 0, 4096).every((byte) => byte === 9)).toBe(true);
   });
 
-  it('says no-space when the range cannot be reserved', async () => {
+  it('says no-space when the range cannot be reserved, and takes nothing', async () => {
     const { preallocate } = await sparseFile(true);
     expect(() => preallocate(fd, 0, 2 ** 43)).toThrowError(expect.objectContaining({ code: 'no-space' }));
+    expect(fstatSync(fd).blocks).toBe(0);
   });
 
   it('walks data and holes', async () => {

@@ -1,4 +1,5 @@
-import { fstatSync } from 'node:fs';
+import { fstatSync, statfsSync } from 'node:fs';
+import { HvError } from '../errors/index.ts';
 import {
   ERRNO,
   FALLOC_FL_KEEP_SIZE,
@@ -40,7 +41,8 @@ export function punchHole(fd: number, offset: number, length: number): boolean {
 }
 
 /**
- * Reserves space for a range, also beyond the end; contents and length stay.
+ * Reserves space for a range, also beyond the end; contents and length stay. What cannot fit is refused at once: the
+ * kernel would take all that is left, from everybody, before it says so.
  * @returns false where that is impossible
  * @throws HvError `no-space`, `io`
  */
@@ -48,10 +50,20 @@ export function preallocate(fd: number, offset: number, length: number): boolean
   if (length <= 0) return true;
   const libc = nativeLibc();
   if (!libc) return false;
+  mustHaveRoom(fd, length);
   const result = libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
   if (result >= 0) return true;
   if (NOT_HERE.has(result)) return false;
   throw nativeError('fallocate', -result, 'could not reserve space', { offset, length });
+}
+
+/** @throws HvError `no-space` when the file could not hold so much even if all that it has were in the range */
+function mustHaveRoom(fd: number, neededBytes: number): void {
+  const { blocks, bavail, bsize } = statfsSync(`/proc/self/fd/${fd}`);
+  const freeBytes = bavail * bsize;
+  // Some file systems do not count their blocks; the reservation itself is the judge there.
+  if (blocks === 0 || neededBytes <= freeBytes + fstatSync(fd).blocks * 512) return;
+  throw new HvError('no-space', 'could not reserve space', { detail: { neededBytes, freeBytes } });
 }
 
 /** Where the next data at or after `offset` begins; undefined when only a hole follows. */
