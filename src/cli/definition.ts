@@ -1,5 +1,5 @@
 import type { LongOptions } from '../async/index.ts';
-import type { HyperVFacade } from '../facade/index.ts';
+import type { DiskService, HyperVFacade } from '../facade/index.ts';
 import type { ExitStatus } from './exit-status.ts';
 import type { Output } from './output/output.ts';
 
@@ -69,6 +69,8 @@ export interface CommandContext<A extends ArgumentSpecs = ArgumentSpecs, O exten
   readonly signal: AbortSignal;
   /** The host, opened at the first call and closed when the command is over. */
   open(): Promise<HyperVFacade>;
+  /** The virtual disks of the host; where no machines can be run, of the plain files. Opens the host. */
+  disks(): Promise<DiskService>;
   /** Signal and progress bar for long work. */
   long(label: string): LongOptions;
   /**
@@ -95,6 +97,9 @@ export function argument(summary: string, parse: (text: string) => unknown = (te
 export function flag(flags: string, summary: string): OptionSpec<boolean> {
   return { flags, summary, read: (raw) => raw === true };
 }
+
+/** For every command that writes to a disk file. */
+export const FORCE = flag('--force', 'Write even to what snapshots, other disks or a saved machine stand on');
 
 /** With a value; undefined when absent. */
 export function option(flags: string, summary: string): OptionSpec<string | undefined>;

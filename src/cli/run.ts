@@ -1,3 +1,4 @@
+import { isHvError } from '../errors/index.ts';
 import type { HyperVFacade } from '../facade/index.ts';
 import type { CommandContext, Streams } from './definition.ts';
 import { EXIT, type ExitStatus, exitStatusOf } from './exit-status.ts';
@@ -61,6 +62,15 @@ async function runCommand(parsed: Parsed & { readonly kind: 'run' }, environment
     open() {
       hyperV ??= environment.openHyperV(global.home === undefined ? {} : { home: global.home });
       return hyperV;
+    },
+    async disks() {
+      try {
+        return (await context.open()).host.disks;
+      } catch (error) {
+        if (!isHvError(error, 'unsupported')) throw error;
+        const { FileDisks } = await import('../disk/index.ts');
+        return new FileDisks();
+      }
     },
     long(label) {
       if (global.quiet || stderr.isTTY !== true) return { signal };

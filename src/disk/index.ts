@@ -10,6 +10,7 @@ export type { BlockDevice, Extent, FileRange } from './block-device.ts';
 export { type CreateVhdOptions, checkNewVhd, createVhd } from './create-vhd.ts';
 export { DiskChain, type LayerInfo } from './disk-chain.ts';
 export { type DiskFormat, formatOf } from './disk-format.ts';
+export { type ChangeOptions, type DiskUser, FileDisks } from './file-disks.ts';
 export { type MergeOptions, mergeIntoParent } from './merge.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';

@@ -3,6 +3,7 @@
  *
  *   your program -> HyperV -> Host (host/) -> engine
  */
+export type { DiskService } from '../host/index.ts';
 export { HyperVFacade } from './hyperv.ts';
 export { Snapshot } from './snapshot.ts';
 export { type CreateVhdFileOptions, Vhd } from './vhd.ts';

@@ -1,5 +1,5 @@
 import type { LongOptions } from '../async/index.ts';
-import type { CreateVhdOptions, VhdInfo } from '../disk/index.ts';
+import type { CreateVhdOptions, DiskUser, VhdInfo } from '../disk/index.ts';
 
 /** Virtual hard disk files as this host handles them (Msvm_ImageManagementService, VirtDisk). */
 export interface DiskService {
@@ -11,11 +11,7 @@ export interface DiskService {
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly DiskUser[]>;
-}
 
-export interface DiskUser {
-  readonly id: string;
-  readonly name: string;
-  /** Written to as a drive (now, or by a snapshot's layer), or read under one. */
-  readonly as: 'drive' | 'parent';
+  /** Refuses a change that would ruin what stands on the file; every method that writes asks it first. @throws `in-use` */
+  mayChange(path: string, options?: { readonly force?: boolean | undefined }): Promise<void>;
 }

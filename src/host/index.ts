@@ -6,7 +6,7 @@
  *
  * Must not import an engine.
  */
-export type { DiskService, DiskUser } from './disks.ts';
+export type { DiskService } from './disks.ts';
 export type { GuestService } from './guest.ts';
 export type { Host, HostCapabilities } from './host.ts';
 export type { SnapshotService } from './snapshots.ts';

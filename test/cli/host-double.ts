@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { type DiskUser, FileDisks } from '../../src/disk/index.ts';
 import { HvError } from '../../src/errors/index.ts';
 import type { Host, VmLogs, VmService } from '../../src/host/index.ts';
 import {
@@ -158,12 +159,7 @@ export class HostDouble {
         apply: async (_id, snapshotId) => void this.changes.push(`apply ${snapshotId}`),
         delete: async (_id, snapshotId) => void this.changes.push(`delete snapshot ${snapshotId}`),
       },
-      disks: {
-        create: () => Promise.reject(new HvError('unsupported', 'no disks here')),
-        info: () => Promise.reject(new HvError('not-found', 'no disks here')),
-        users: async (path) =>
-          (this.diskUsers.get(path) ?? []).map((id) => ({ id, name: this.#get(id).name, as: 'drive' as const })),
-      },
+      disks: new DoubleDisks((path) => (this.diskUsers.get(path) ?? []).map((id) => diskUserOf(this.#get(id), path))),
       switches: { list: async () => [] },
       guest: {
         heartbeat: async () => true,
@@ -214,4 +210,25 @@ export function snapshotOf(
     isCurrent: false,
     ...fields,
   };
+}
+
+/** Real disk files, with machines of the double standing on them. */
+class DoubleDisks extends FileDisks {
+  readonly #usersOf: (path: string) => DiskUser[];
+
+  constructor(usersOf: (path: string) => DiskUser[]) {
+    super();
+    this.#usersOf = usersOf;
+  }
+
+  override async users(path: string): Promise<DiskUser[]> {
+    return this.#usersOf(path);
+  }
+}
+
+function diskUserOf({ id, name, state, snapshotCount, hardDiskDrives }: VmInfo, path: string): DiskUser {
+  if (!hardDiskDrives.some((drive) => drive.path === path))
+    return { id, name, as: 'parent', conflict: 'whose disk builds on it' };
+  const isFree = state === 'Off' && snapshotCount === 0;
+  return { id, name, as: 'drive', conflict: isFree ? null : `which is ${state}, with ${snapshotCount} snapshots` };
 }

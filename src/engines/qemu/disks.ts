@@ -1,39 +1,40 @@
 import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { LongOptions } from '../../async/index.ts';
-import { type CreateVhdOptions, createVhd, type VhdInfo, vhdInfo } from '../../disk/index.ts';
-import type { DiskService, DiskUser } from '../../host/index.ts';
+import { type DiskUser, FileDisks } from '../../disk/index.ts';
+import type { DiskService } from '../../host/index.ts';
+import type { VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
 import { namedLayers } from './layers.ts';
 
 /** Virtual hard disk files, through the engine of disk/. */
-export class QemuDiskService implements DiskService {
+export class QemuDiskService extends FileDisks implements DiskService {
   readonly #context: EngineContext;
 
   constructor(context: EngineContext) {
+    super();
     this.#context = context;
   }
 
-  async create(path: string, options: CreateVhdOptions & LongOptions): Promise<VhdInfo> {
-    return createVhd(resolve(path), options);
-  }
-
-  async info(path: string): Promise<VhdInfo> {
-    return vhdInfo(resolve(path));
-  }
-
-  async users(path: string): Promise<DiskUser[]> {
+  override async users(path: string): Promise<DiskUser[]> {
     const wanted = await canonicalPath(path);
     const users: DiskUser[] = [];
     for (const definition of await this.#context.store.list()) {
       const user = { id: definition.id, name: definition.specification.name };
       const drives = [...namedLayers(definition), ...Object.values(definition.attached)];
-      if (await includesPath(drives, wanted)) users.push({ ...user, as: 'drive' });
-      else if (await includesPath(Object.values(definition.parents).flat(), wanted))
-        users.push({ ...user, as: 'parent' });
+      if (await includesPath(drives, wanted)) {
+        users.push({ ...user, as: 'drive', conflict: conflictOf(definition) });
+      } else if (await includesPath(Object.values(definition.parents).flat(), wanted)) {
+        users.push({ ...user, as: 'parent', conflict: 'whose disk builds on it' });
+      }
     }
     return users;
   }
+}
+
+/** A running machine is not asked for: it holds the lock of the file. */
+function conflictOf(definition: VmDefinition): string | null {
+  if (definition.snapshots.length > 0) return 'which has snapshots';
+  return definition.savedState ? 'which is Saved' : null;
 }
 
 async function includesPath(paths: readonly string[], wanted: string): Promise<boolean> {

@@ -1,7 +1,5 @@
-import { realpath } from 'node:fs/promises';
-import { HvError, isHvError } from '../../../errors/index.ts';
-import type { HyperVFacade } from '../../../facade/index.ts';
-import { argument, defineCommand, flag, option, optionList } from '../../definition.ts';
+import { HvError } from '../../../errors/index.ts';
+import { argument, defineCommand, FORCE, flag, option, optionList } from '../../definition.ts';
 import { loadDiskServer } from '../../doors.ts';
 import { parsePath } from '../../values/path.ts';
 
@@ -14,6 +12,7 @@ export const command = defineCommand({
   options: {
     socket: option('--socket <path>', 'The socket to listen on (required)', parsePath),
     readOnly: flag('--read-only', 'Refuse writes'),
+    force: FORCE,
     allowParent: optionList(
       '--allow-parent <path>',
       "File or folder outside the disk's own folder where its parents may lie (repeatable)",
@@ -22,13 +21,13 @@ export const command = defineCommand({
   },
   examples: ['vhd serve disk.vhdx --socket /tmp/disk.sock', 'vhd serve disk.vhdx --socket /tmp/disk.sock --read-only'],
   changes: false,
-  async run({ args, options, open, output, signal }) {
+  async run({ args, options, disks, output, signal }) {
     if (options.socket === undefined) {
       throw new HvError('invalid-argument', 'a socket to listen on is needed', {
         hint: 'Add --socket /tmp/disk.sock.',
       });
     }
-    if (!options.readOnly) await refuseWhenUsed(open, args.file);
+    if (!options.readOnly) await (await disks()).mayChange(args.file, { force: options.force });
     const { serveDisk } = await loadDiskServer();
     await serveDisk({
       path: args.file,
@@ -45,33 +44,3 @@ export const command = defineCommand({
     return undefined;
   },
 });
-
-/** Writing under a saved machine, or beneath a snapshot or a child, would ruin it; a running one holds the file's lock. */
-async function refuseWhenUsed(open: () => Promise<HyperVFacade>, path: string): Promise<void> {
-  let hv: HyperVFacade;
-  try {
-    hv = await open();
-  } catch (error) {
-    // Disks can be served where no machines can be run.
-    if (isHvError(error, 'unsupported')) return;
-    throw error;
-  }
-  for (const { id, name } of await hv.host.disks.users(path)) {
-    const { state, snapshotCount, hardDiskDrives } = await hv.host.vms.info(id);
-    const drives = await Promise.all(hardDiskDrives.map((drive) => canonical(drive.path)));
-    const isOwnDrive = drives.includes(await canonical(path));
-    if (isOwnDrive && state === 'Off' && snapshotCount === 0) continue;
-    const why = isOwnDrive
-      ? `which is ${state}${snapshotCount > 0 ? ' and has snapshots' : ''}`
-      : 'whose disk builds on it';
-    throw new HvError('in-use', `${path} is used by the machine "${name}", ${why}`, {
-      detail: { path, vm: name, id, state, snapshotCount, isOwnDrive },
-      hint: 'Use --read-only.',
-    });
-  }
-}
-
-/** Without symbolic links; as it is where nothing is there. */
-function canonical(path: string): Promise<string> {
-  return realpath(path).catch(() => path);
-}

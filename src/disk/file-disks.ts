@@ -1,0 +1,55 @@
+import { resolve } from 'node:path';
+import type { LongOptions } from '../async/index.ts';
+import { HvError } from '../errors/index.ts';
+import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
+import { type VhdInfo, vhdInfo } from './vhd-info.ts';
+
+/** A machine that uses a disk file. */
+export interface DiskUser {
+  readonly id: string;
+  readonly name: string;
+  /** Written to as a drive (now, or by a snapshot's layer), or read under one. */
+  readonly as: 'drive' | 'parent';
+  /** Why the file must not change behind the machine's back; null where it may: its own drive, off, without snapshots. */
+  readonly conflict: string | null;
+}
+
+/** For every call that writes to a disk file. */
+export interface ChangeOptions extends LongOptions {
+  /** Write even to what other disks, snapshots or a saved machine stand on. Never breaks the lock of a disk in use. */
+  readonly force?: boolean | undefined;
+}
+
+/**
+ * A host's virtual disks, as files: what every engine on such a system offers, and all there is where there is none.
+ * Each method that writes first asks who stands on the file.
+ */
+export class FileDisks {
+  async create(path: string, options: CreateVhdOptions & LongOptions): Promise<VhdInfo> {
+    return createVhd(resolve(path), options);
+  }
+
+  async info(path: string): Promise<VhdInfo> {
+    return vhdInfo(resolve(path));
+  }
+
+  /** The machines that use a file. Without an engine there are none. */
+  async users(_path: string): Promise<readonly DiskUser[]> {
+    return [];
+  }
+
+  /**
+   * Refuses a change that would ruin something else: the disk of a saved machine, a layer under a snapshot, a parent.
+   * @throws HvError `in-use`, naming who stands on the file
+   */
+  async mayChange(path: string, options: { readonly force?: boolean | undefined } = {}): Promise<void> {
+    if (options.force === true) return;
+    for (const { id, name, conflict } of await this.users(resolve(path))) {
+      if (conflict === null) continue;
+      throw new HvError('in-use', `${path} is used by the machine "${name}", ${conflict}`, {
+        detail: { path, vm: name, id, conflict },
+        hint: 'Change it through the machine, or use --force.',
+      });
+    }
+  }
+}
