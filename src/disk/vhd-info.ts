@@ -1,12 +1,11 @@
 import { realpathSync } from 'node:fs';
 import { sep } from 'node:path';
 import { throwIfAborted } from '../async/index.ts';
-import { isHvError } from '../errors/index.ts';
 import type { DiskType, ParentReference } from '../formats/disk-image.ts';
 import { readVhdxSummary } from '../formats/vhdx/index.ts';
 import { type DiskFormat, formatOf } from './disk-format.ts';
-import { openImageFile } from './open-file.ts';
 import { mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
+import { openToLook } from './read-link.ts';
 
 /** What a disk file is, as plain data. */
 export interface VhdInfo {
@@ -82,16 +81,6 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
     };
   } finally {
     file.store.close();
-  }
-}
-
-/** Locked against writers where possible; where one has it, without a lock. */
-function openToLook(path: string): { file: ReturnType<typeof openImageFile>; inUse: boolean } {
-  try {
-    return { file: openImageFile(path, { access: 'read' }), inUse: false };
-  } catch (error) {
-    if (!isHvError(error, 'in-use')) throw error;
-    return { file: openImageFile(path, { access: 'read', lock: false }), inUse: true };
   }
 }
 
