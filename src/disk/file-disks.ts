@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import type { LongOptions } from '../async/index.ts';
-import { HvError } from '../errors/index.ts';
+import { HvError, isHvError } from '../errors/index.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
+import { knownChildren } from './known-children.ts';
 import { type VhdInfo, vhdInfo } from './vhd-info.ts';
 
 /** A machine that uses a disk file. */
@@ -18,6 +19,11 @@ export interface DiskUser {
 export interface ChangeOptions extends LongOptions {
   /** Write even to what other disks, snapshots or a saved machine stand on. Never breaks the lock of a disk in use. */
   readonly force?: boolean | undefined;
+}
+
+export interface MayChangeOptions extends Pick<ChangeOptions, 'force' | 'signal'> {
+  /** Children that the change itself takes care of: absolute paths without links. */
+  readonly except?: readonly string[] | undefined;
 }
 
 /**
@@ -39,10 +45,11 @@ export class FileDisks {
   }
 
   /**
-   * Refuses a change that would ruin something else: the disk of a saved machine, a layer under a snapshot, a parent.
-   * @throws HvError `in-use`, naming who stands on the file
+   * Refuses a change that would ruin something else: the disk of a saved machine, a layer under a snapshot, a parent whose
+   * children lie beside it. A file that is not there is nobody's: opening it says so.
+   * @throws HvError `in-use`, naming who stands on the file; `aborted`
    */
-  async mayChange(path: string, options: { readonly force?: boolean | undefined } = {}): Promise<void> {
+  async mayChange(path: string, options: MayChangeOptions = {}): Promise<void> {
     if (options.force === true) return;
     for (const { id, name, conflict } of await this.users(resolve(path))) {
       if (conflict === null) continue;
@@ -51,5 +58,24 @@ export class FileDisks {
         hint: 'Change it through the machine, or use --force.',
       });
     }
+    await refuseParent(path, options);
   }
+}
+
+async function refuseParent(path: string, { except = [], signal }: MayChangeOptions): Promise<void> {
+  let children: readonly string[];
+  try {
+    children = (await knownChildren(resolve(path), { signal })).paths;
+  } catch (error) {
+    if (isHvError(error, 'aborted')) throw error;
+    return;
+  }
+  const others = children.filter((child) => !except.includes(child));
+  const [first] = others;
+  if (first === undefined) return;
+  const more = others.length > 1 ? ` and ${others.length - 1} more` : '';
+  throw new HvError('in-use', `${path} is the parent of ${first}${more}`, {
+    detail: { path, children: others },
+    hint: 'A change of it ruins its children. Merge or remove them first, or use --force.',
+  });
 }

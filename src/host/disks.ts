@@ -1,5 +1,5 @@
 import type { LongOptions } from '../async/index.ts';
-import type { CreateVhdOptions, DiskUser, VhdInfo } from '../disk/index.ts';
+import type { CreateVhdOptions, DiskUser, MayChangeOptions, VhdInfo } from '../disk/index.ts';
 
 /** Virtual hard disk files as this host handles them (Msvm_ImageManagementService, VirtDisk). */
 export interface DiskService {
@@ -13,5 +13,5 @@ export interface DiskService {
   users(path: string): Promise<readonly DiskUser[]>;
 
   /** Refuses a change that would ruin what stands on the file; every method that writes asks it first. @throws `in-use` */
-  mayChange(path: string, options?: { readonly force?: boolean | undefined }): Promise<void>;
+  mayChange(path: string, options?: MayChangeOptions): Promise<void>;
 }

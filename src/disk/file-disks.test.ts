@@ -1,0 +1,53 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createVhd, type DiskUser, FileDisks } from './index.ts';
+
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'hv-disks-'));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const at = (name: string): string => join(folder, name);
+
+test('a parent is not changed under its children, unless forced or the change takes care of them', async () => {
+  const disks = new FileDisks();
+  await createVhd(at('base.vhdx'), { sizeBytes: 2 ** 23 });
+  await disks.mayChange(at('base.vhdx'));
+  await createVhd(at('a.vhdx'), { parentPath: at('base.vhdx') });
+  await createVhd(at('b.vhdx'), { parentPath: at('base.vhdx') });
+  await expect(disks.mayChange(at('base.vhdx'))).rejects.toMatchObject({
+    code: 'in-use',
+    message: `${at('base.vhdx')} is the parent of ${at('a.vhdx')} and 1 more`,
+    detail: { children: [at('a.vhdx'), at('b.vhdx')] },
+  });
+  await expect(disks.mayChange(at('base.vhdx'), { except: [at('a.vhdx')] })).rejects.toMatchObject({ code: 'in-use' });
+  await disks.mayChange(at('base.vhdx'), { except: [at('a.vhdx'), at('b.vhdx')] });
+  await disks.mayChange(at('base.vhdx'), { force: true });
+  await disks.mayChange(at('a.vhdx'));
+  await disks.mayChange(at('gone.vhdx'));
+});
+
+test('a disk of a machine is not changed where the machine stands on what it holds', async () => {
+  class WithUser extends FileDisks {
+    readonly #conflict: string | null;
+    constructor(conflict: string | null) {
+      super();
+      this.#conflict = conflict;
+    }
+    override async users(): Promise<readonly DiskUser[]> {
+      return [{ id: '1', name: 'web1', as: 'drive', conflict: this.#conflict }];
+    }
+  }
+  await createVhd(at('a.vhdx'), { sizeBytes: 2 ** 23 });
+  await new WithUser(null).mayChange(at('a.vhdx'));
+  await expect(new WithUser('which is Saved').mayChange(at('a.vhdx'))).rejects.toMatchObject({
+    code: 'in-use',
+    detail: { vm: 'web1' },
+  });
+  await new WithUser('which is Saved').mayChange(at('a.vhdx'), { force: true });
+});
