@@ -1,4 +1,5 @@
 import type { LongOptions } from '../async/index.ts';
+import type { HvError } from '../errors/index.ts';
 import type { Host, HostCapabilities } from '../host/index.ts';
 import type {
   CreateVmOptions,
@@ -52,8 +53,14 @@ export class HyperVFacade implements AsyncDisposable {
     return [...(await this.host.system.doctor()), await examineTemplateRequirements()];
   }
 
+  /** Every machine whose definition can be read; `unreadableVms` has the rest. */
   async listVms(): Promise<Vm[]> {
     return (await this.host.vms.list()).map((summary) => new Vm(this.host, summary.id, summary.name));
+  }
+
+  /** Why each machine that no list shows cannot be read: its damaged file, in the error's detail. */
+  unreadableVms(): Promise<readonly HvError[]> {
+    return this.host.vms.unreadable();
   }
 
   /** One row a machine, cheaper than asking each. */

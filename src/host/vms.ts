@@ -1,10 +1,17 @@
 import type { LongOptions } from '../async/index.ts';
+import type { HvError } from '../errors/index.ts';
 import type { CreateVmOptions, VmInfo, VmSummary, WaitCondition } from '../model/index.ts';
 
 /** Virtual machines. Machines are named by id here; `resolve` turns what a person typed into one. */
 export interface VmService {
-  /** Every machine, by name. Windows: Msvm_VirtualSystemManagementService.GetSummaryInformation over Msvm_ComputerSystem. */
+  /**
+   * Every machine that can be read, by name.
+   * Windows: Msvm_VirtualSystemManagementService.GetSummaryInformation over Msvm_ComputerSystem.
+   */
   list(): Promise<VmSummary[]>;
+
+  /** Why each of the others cannot: one error a machine. Windows: Msvm_ComputerSystem with a critical HealthState. */
+  unreadable(): Promise<readonly HvError[]>;
 
   /**
    * The machine with this name (case does not matter) or id. Windows: Msvm_ComputerSystem.ElementName or Name.

@@ -165,15 +165,20 @@ describe('parseDefinition', () => {
 });
 
 describe('a damaged definition', () => {
-  it('is named by every question that meets it, and by none that does not', async () => {
+  it('is named by every question that it may be the answer to, and by none other', async () => {
     const [damaged, whole] = [definition('damaged'), definition('whole')];
     await store.save(damaged);
     await store.save(whole);
     const path = vmPaths(paths, damaged.id).definition;
     await writeFile(path, '{"schemaVersion":1');
-    for (const ask of [() => store.load(damaged.id), () => store.list(), () => store.resolve('whole')]) {
+    for (const ask of [() => store.load(damaged.id), () => store.list(), () => store.resolve('damaged')]) {
       await expect(ask()).rejects.toMatchObject({ code: 'corrupt', detail: { path } });
     }
     expect((await store.load(whole.id)).id).toBe(whole.id);
+    expect((await store.resolve('whole')).id).toBe(whole.id);
+    expect(await store.survey()).toEqual({
+      definitions: [whole],
+      damaged: [{ id: damaged.id, path, error: expect.objectContaining({ code: 'corrupt', detail: { path } }) }],
+    });
   });
 });

@@ -11,6 +11,14 @@ const GUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const SHORT_ID = /^[0-9a-f]{8}$/;
 const LOCK_TIMEOUT_MS = 30_000;
 
+/** A machine whose definition cannot be read. */
+export interface DamagedDefinition {
+  readonly id: string;
+  readonly path: string;
+  /** `corrupt`, `unsupported` (a later hv wrote it) or `io`. */
+  readonly error: HvError;
+}
+
 /** The definitions under HV_HOME/vms. Reading needs no lock, because a definition is replaced in one step. */
 export class VmStore {
   readonly paths: HvPaths;
@@ -19,16 +27,35 @@ export class VmStore {
     this.paths = paths;
   }
 
-  /** Every readable definition, by name. A damaged one is an error that names its file, never a silent gap. */
+  /**
+   * Every definition, by name. A damaged one is an error that names its file: for who must know of every machine, as when
+   * names and disks are claimed. @throws HvError `corrupt`, `unsupported`, `io`
+   */
   async list(): Promise<VmDefinition[]> {
+    const { definitions, damaged } = await this.survey();
+    const [first] = damaged;
+    if (first) throw first.error;
+    return definitions;
+  }
+
+  /** Every definition that can be read, by name, and beside them those that cannot. */
+  async survey(): Promise<{ readonly definitions: VmDefinition[]; readonly damaged: readonly DamagedDefinition[] }> {
     const definitions: VmDefinition[] = [];
+    const damaged: DamagedDefinition[] = [];
     for (const id of await this.#ids()) {
-      const found = await this.find(id);
-      if (found) definitions.push(found);
+      try {
+        const found = await this.find(id);
+        if (found) definitions.push(found);
+      } catch (error) {
+        damaged.push({
+          id,
+          path: vmPaths(this.paths, id).definition,
+          error: fromSystemError(error, 'cannot read a definition'),
+        });
+      }
     }
-    return definitions.sort(
-      (a, b) => a.specification.name.localeCompare(b.specification.name) || (a.id < b.id ? -1 : 1),
-    );
+    definitions.sort((a, b) => a.specification.name.localeCompare(b.specification.name) || (a.id < b.id ? -1 : 1));
+    return { definitions, damaged };
   }
 
   async #ids(): Promise<string[]> {
@@ -76,7 +103,7 @@ export class VmStore {
     return definition;
   }
 
-  /** By id, else by name whatever its case, else by the first eight digits of the id, as lists show it. @throws HvError `not-found`, `ambiguous-name` */
+  /** By id, else by name whatever its case, else by the first eight digits of the id, as lists show it. @throws HvError `not-found`, `ambiguous-name`, `corrupt` (it may be the one that cannot be read) */
   async resolve(nameOrId: string): Promise<VmDefinition> {
     const lowered = nameOrId.toLowerCase();
     if (GUID.test(lowered)) {
@@ -84,12 +111,14 @@ export class VmStore {
       if (byId) return byId;
     }
     const key = nameKey(nameOrId);
-    const all = await this.list();
+    const { definitions: all, damaged } = await this.survey();
     const named = all.filter((definition) => nameKey(definition.specification.name) === key);
     const matches =
       named.length === 0 && SHORT_ID.test(lowered) ? all.filter(({ id }) => id.startsWith(lowered)) : named;
     const [only] = matches;
     if (!only) {
+      const [unreadable] = damaged;
+      if (unreadable) throw unreadable.error;
       throw new HvError('not-found', `there is no virtual machine named ${JSON.stringify(nameOrId)}`, {
         detail: { name: nameOrId },
         hint: 'See: hv vm list',

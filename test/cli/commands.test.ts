@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { HvError } from '../../src/errors/index.ts';
 import { HostDouble, snapshotOf } from './host-double.ts';
 import { type Ran, type RunOptions, run } from './in-process.ts';
 import { temporaryFolder } from './temporary-folder.ts';
@@ -18,6 +19,17 @@ beforeEach(() => {
 });
 
 describe('vm list', () => {
+  it('shows what can be read, then fails for what cannot', async () => {
+    double.add({ name: 'web1' });
+    double.unreadable = [
+      new HvError('corrupt', 'the definition /x/vm.json is damaged', { detail: { path: '/x/vm.json' } }),
+    ];
+    const ran = await hv(['vm', 'list', '--json']);
+    expect(JSON.parse(ran.stdout)).toMatchObject([{ name: 'web1' }]);
+    expect(ran.status).toBe(1);
+    expect(errorOf(ran)).toMatchObject({ code: 'corrupt', detail: { path: '/x/vm.json' } });
+  });
+
   it('prints one array with --json, also when there is nothing to list', async () => {
     expect(JSON.parse((await hv(['vm', 'list', '--json'])).stdout)).toEqual([]);
     double.add({ name: 'web1' });

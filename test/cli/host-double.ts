@@ -22,6 +22,8 @@ export class HostDouble {
   readonly snapshots = new Map<string, SnapshotInfo[]>();
   readonly diskUsers = new Map<string, string[]>();
   findings: DoctorFinding[] = [];
+  /** Why machines that no list shows cannot be read. */
+  unreadable: HvError[] = [];
   logs: VmLogs = { serial: '', engine: '', worker: '' };
   waitAnswer = true;
   consolePath = '/nowhere';
@@ -78,6 +80,7 @@ export class HostDouble {
 
   get host(): Host {
     const vms: VmService = {
+      unreadable: async () => this.unreadable,
       list: async () => [...this.machines.values()],
       resolve: async (nameOrId) => {
         const byId = this.machines.get(nameOrId);

@@ -40,10 +40,14 @@ export class QemuVmService implements VmService {
   }
 
   async list(): Promise<VmSummary[]> {
-    const definitions = await this.#context.store.list();
+    const { definitions } = await this.#context.store.survey();
     return Promise.all(
       definitions.map(async (definition) => summarize(definition, await observe(this.#context, definition))),
     );
+  }
+
+  async unreadable(): Promise<HvError[]> {
+    return (await this.#context.store.survey()).damaged.map(({ error }) => error);
   }
 
   async resolve(nameOrId: string): Promise<{ readonly id: string; readonly name: string }> {

@@ -16,12 +16,13 @@ export const command = defineCommand({
   name: 'vm list',
   summary: 'List the machines of this host',
   description:
-    'A table on a terminal; elsewhere one line a machine, its cells separated by tabs. --json prints one array.',
+    'A table on a terminal; elsewhere one line a machine, its cells separated by tabs. --json prints one array. A machine whose definition is damaged is told on standard error, after the others, with status 1.',
   examples: ['vm list', 'vm list --json | jq -r \'.[] | select(.state == "Running").name\''],
   changes: false,
   async run({ open, output }) {
+    const hv = await open();
     await output.list(
-      await (await open()).listVmSummaries(),
+      await hv.listVmSummaries(),
       [
         { title: 'Name', text: (vm) => vm.name },
         { title: 'State', text: (vm) => vm.state, style: (vm) => STATE_STYLES[vm.state] },
@@ -37,6 +38,9 @@ export const command = defineCommand({
       ],
       'No machines yet. Make one: hv vm create <name>',
     );
+    // What is shown is right; that it is not all must not go unnoticed.
+    const [unreadable] = await hv.unreadableVms();
+    if (unreadable) throw unreadable;
     return undefined;
   },
 });
