@@ -1,16 +1,9 @@
 import { Option } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { LONE_COMMANDS, NOUNS } from './catalogue.ts';
-
-const COMMANDS = [
-  ...NOUNS.flatMap((noun) =>
-    Object.entries(noun.verbs).map(([verb, load]) => ({ name: `${noun.name} ${verb}`, load })),
-  ),
-  ...LONE_COMMANDS.map(({ name, load }) => ({ name, load })),
-];
+import { allCommands, NOUNS } from './catalogue.ts';
 
 describe('every command', () => {
-  it.each(COMMANDS)('$name is what its definition says', async ({ name, load }) => {
+  it.each(allCommands())('$name is what its definition says', async ({ name, load }) => {
     const { command } = await load();
     expect(command.name).toBe(name);
     expect(command.summary).toMatch(/^[A-Z].*[^.]$/);
@@ -20,6 +13,15 @@ describe('every command', () => {
       expect(new Option(spec.flags).attributeName()).toBe(key);
       expect(['json', 'quiet', 'home', 'version', 'help', 'dryRun']).not.toContain(key);
       expect(spec.flags).not.toMatch(/^-[qVh]\b/);
+    }
+  });
+
+  it('has words of its own: none is both a verb and the word before verbs', () => {
+    for (const { verbs, groups = {} } of NOUNS) {
+      for (const [word, group] of Object.entries(groups)) {
+        expect(Object.keys(verbs)).not.toContain(word);
+        expect(Object.keys(group.verbs)).not.toHaveLength(0);
+      }
     }
   });
 });

@@ -2,11 +2,20 @@ import type { CommandDefinition } from './definition.ts';
 
 type Load = () => Promise<{ readonly command: CommandDefinition }>;
 
+/** Verb to module; a module is loaded when its command runs, or when help lists it. */
+export type Verbs = Readonly<Record<string, Load>>;
+
 export interface Noun {
   readonly name: string;
   readonly summary: string;
-  /** Verb to module; a module is loaded when its command runs, or when the noun's help lists it. */
-  readonly verbs: Readonly<Record<string, Load>>;
+  readonly verbs: Verbs;
+  /** Verbs behind a second noun, as in `hv vhd metadata list`: that word to them. */
+  readonly groups?: Readonly<Record<string, VerbGroup>>;
+}
+
+export interface VerbGroup {
+  readonly summary: string;
+  readonly verbs: Verbs;
 }
 
 /** A command without a noun. */
@@ -65,6 +74,14 @@ export const NOUNS: readonly Noun[] = [
       info: () => import('./commands/vhd/info.ts'),
       serve: () => import('./commands/vhd/serve.ts'),
     },
+    groups: {
+      metadata: {
+        summary: 'Data of your own that a VHDX file carries beside the disk',
+        verbs: {
+          list: () => import('./commands/vhd/metadata/list.ts'),
+        },
+      },
+    },
   },
   {
     name: 'template',
@@ -74,6 +91,25 @@ export const NOUNS: readonly Noun[] = [
     },
   },
 ];
+
+/** A command by its words, for whoever goes through all of them. */
+export interface CatalogueEntry {
+  readonly name: string;
+  readonly load: Load;
+}
+
+/** Every command, in the order of help. */
+export function allCommands(): readonly CatalogueEntry[] {
+  const under = (words: string, verbs: Verbs): CatalogueEntry[] =>
+    Object.entries(verbs).map(([verb, load]) => ({ name: `${words} ${verb}`, load }));
+  return [
+    ...NOUNS.flatMap(({ name, verbs, groups = {} }) => [
+      ...under(name, verbs),
+      ...Object.entries(groups).flatMap(([word, group]) => under(`${name} ${word}`, group.verbs)),
+    ]),
+    ...LONE_COMMANDS.map(({ name, load }) => ({ name, load })),
+  ];
+}
 
 export const LONE_COMMANDS: readonly LoneCommand[] = [
   {

@@ -1,6 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { HvError } from '../errors/index.ts';
-import { LONE_COMMANDS, NOUNS } from './catalogue.ts';
+import { LONE_COMMANDS, NOUNS, type Verbs } from './catalogue.ts';
 import type { CommandDefinition, GlobalOptions } from './definition.ts';
 
 /** What the words on the command line ask for. */
@@ -33,7 +33,7 @@ Examples:
  */
 export async function parseCommandLine(words: readonly string[]): Promise<Parsed> {
   const argv = helpAsOption(words);
-  const [nounWord, verbWord] = positionals(argv);
+  const [nounWord, verbWord, thirdWord] = positionals(argv);
   let written = '';
   let found: Parsed | undefined;
 
@@ -59,16 +59,26 @@ export async function parseCommandLine(words: readonly string[]): Promise<Parsed
       .usage('<verb> [options]')
       .helpCommand(false);
     const isAsked = noun.name === nounWord;
-    const isVerbKnown = isAsked && verbWord !== undefined && Object.hasOwn(noun.verbs, verbWord);
-    for (const [verb, load] of Object.entries(noun.verbs)) {
-      const leaf = nounCommand.command(verb);
-      if (isAsked && (!isVerbKnown || verb === verbWord)) describe(leaf, (await load()).command);
+    const group = verbWord !== undefined && isAsked ? ownValue(noun.groups ?? {}, verbWord) : undefined;
+    await addVerbs(nounCommand, noun.verbs, isAsked && !group, verbWord);
+    for (const [word, { summary, verbs }] of Object.entries(noun.groups ?? {})) {
+      const groupCommand = nounCommand.command(word).description(summary).usage('<verb> [options]').helpCommand(false);
+      await addVerbs(groupCommand, verbs, group !== undefined && word === verbWord, thirdWord);
     }
   }
   for (const lone of LONE_COMMANDS) {
     const leaf = program.command(lone.name);
     if (lone.name === nounWord) describe(leaf, (await lone.load()).command);
     else leaf.description(lone.summary);
+  }
+
+  /** The verbs by name; what help says of them only where it may be asked for: the verb typed, or all when none is. */
+  async function addVerbs(parent: Command, verbs: Verbs, isAsked: boolean, typed: string | undefined): Promise<void> {
+    const isKnown = typed !== undefined && Object.hasOwn(verbs, typed);
+    for (const [verb, load] of Object.entries(verbs)) {
+      const leaf = parent.command(verb);
+      if (isAsked && (!isKnown || verb === typed)) describe(leaf, (await load()).command);
+    }
   }
 
   function describe(leaf: Command, definition: CommandDefinition): void {
@@ -87,8 +97,9 @@ export async function parseCommandLine(words: readonly string[]): Promise<Parsed
       if (program.opts().version === true) return { kind: 'version' };
       const noun = NOUNS.find(({ name }) => name === nounWord);
       if (noun && program.opts().json === true) {
-        const verbs = Object.keys(noun.verbs);
-        throw new HvError('invalid-argument', `\`hv ${noun.name}\` needs a verb`, {
+        const group = verbWord === undefined ? undefined : ownValue(noun.groups ?? {}, verbWord);
+        const verbs = Object.keys(group?.verbs ?? { ...noun.verbs, ...noun.groups });
+        throw new HvError('invalid-argument', `\`hv ${noun.name}${group ? ` ${verbWord}` : ''}\` needs a verb`, {
           hint: `One of: ${verbs.join(', ')}.`,
         });
       }
@@ -98,6 +109,10 @@ export async function parseCommandLine(words: readonly string[]): Promise<Parsed
   }
   if (!found) throw new HvError('internal', `the command line ${JSON.stringify(argv)} led to no command`);
   return found;
+}
+
+function ownValue<T>(of: Readonly<Record<string, T>>, key: string): T | undefined {
+  return Object.hasOwn(of, key) ? of[key] : undefined;
 }
 
 /** `hv help vm list` is `hv vm list --help`. */

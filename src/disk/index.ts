@@ -16,4 +16,5 @@ export { type MergeOptions, mergeIntoParent } from './merge.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';
 export { setParent } from './set-parent.ts';
+export { listUserMetadata, type UserMetadataItem } from './user-metadata.ts';
 export { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';

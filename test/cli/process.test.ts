@@ -5,16 +5,13 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { LONE_COMMANDS, NOUNS } from '../../src/cli/catalogue.ts';
+import { allCommands } from '../../src/cli/catalogue.ts';
 import { describeBuilt, hv, MAIN, type ProcessOptions, type ProcessResult } from './built.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 // The built command as a process, on the real engine with a home of its own. No guest runs here.
 
-const COMMANDS = [
-  ...NOUNS.flatMap((noun) => Object.keys(noun.verbs).map((verb) => [noun.name, verb])),
-  ...LONE_COMMANDS.map((command) => [command.name]),
-];
+const COMMANDS = allCommands().map(({ name }) => name.split(' '));
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 let env: NodeJS.ProcessEnv;

@@ -1,0 +1,22 @@
+import { argument, defineCommand } from '../../../definition.ts';
+import { parsePath } from '../../../values/path.ts';
+
+export const command = defineCommand({
+  name: 'vhd metadata list',
+  summary: "Show a VHDX file's user metadata items",
+  arguments: { file: argument('The disk file', parsePath) },
+  examples: ['vhd metadata list disk.vhdx', 'vhd metadata list disk.vhdx --json'],
+  changes: false,
+  async run({ args, output }) {
+    const { listUserMetadata } = await import('../../../../disk/index.ts');
+    await output.list(
+      await listUserMetadata(args.file),
+      [
+        { title: 'Id', text: ({ id }) => id },
+        { title: 'Bytes', text: ({ lengthBytes }) => String(lengthBytes), align: 'right' },
+      ],
+      'No user metadata.',
+    );
+    return undefined;
+  },
+});
