@@ -2,6 +2,7 @@ import type { LongOptions } from '../async/index.ts';
 import type { DiskService, HyperVFacade } from '../facade/index.ts';
 import type { ExitStatus } from './exit-status.ts';
 import type { Output } from './output/output.ts';
+import { parsePath } from './values/path.ts';
 
 /** What one verb is: everything that help, parsing and running need. One per file, in commands/<noun>/<verb>.ts. */
 export interface CommandDefinition<A extends ArgumentSpecs = ArgumentSpecs, O extends OptionSpecs = OptionSpecs> {
@@ -100,6 +101,13 @@ export function flag(flags: string, summary: string): OptionSpec<boolean> {
 
 /** For every command that writes to a disk file. */
 export const FORCE = flag('--force', 'Write even to what snapshots, other disks or a saved machine stand on');
+
+/** For every command that opens a chain of disks. */
+export const ALLOW_PARENT = optionList(
+  '--allow-parent <path>',
+  "File or folder outside a disk's own folder where its parents may lie (repeatable)",
+  parsePath,
+);
 
 /** With a value; undefined when absent. */
 export function option(flags: string, summary: string): OptionSpec<string | undefined>;

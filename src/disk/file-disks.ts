@@ -3,6 +3,7 @@ import type { LongOptions } from '../async/index.ts';
 import { HvError, isHvError } from '../errors/index.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { knownChildren } from './known-children.ts';
+import { type SetParentOptions, setParent } from './set-parent.ts';
 import { type VhdInfo, vhdInfo } from './vhd-info.ts';
 
 /** A machine that uses a disk file. */
@@ -37,6 +38,12 @@ export class FileDisks {
 
   async info(path: string): Promise<VhdInfo> {
     return vhdInfo(resolve(path));
+  }
+
+  async setParent(path: string, parentPath: string, options: SetParentOptions & ChangeOptions = {}): Promise<VhdInfo> {
+    await this.mayChange(path, options);
+    await setParent(resolve(path), resolve(parentPath), options);
+    return vhdInfo(resolve(path), { allowParents: options.allowParents });
   }
 
   /** The machines that use a file. Without an engine there are none. */

@@ -15,6 +15,6 @@ export { type KnownChildren, type KnownChildrenOptions, knownChildren } from './
 export { type MergeOptions, mergeIntoParent } from './merge.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';
-export { setParent } from './set-parent.ts';
+export { type SetParentOptions, setParent } from './set-parent.ts';
 export { listUserMetadata, type UserMetadataItem } from './user-metadata.ts';
 export { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';

@@ -152,7 +152,7 @@ function mustMatch(child: ChainLayer, parent: ChainLayer): void {
   if (!linkages.includes(found)) {
     throw new HvError('parent-changed', `${parent.path} was changed after its child ${child.path} was made from it`, {
       detail: { path: child.path, parentPath: parent.path, expected: [...linkages], found },
-      hint: 'The child may be unreadable. If the parent was only touched, not written, link them anew.',
+      hint: 'If it holds what the child was made from all the same, link them anew: hv vhd set-parent --ignore-mismatch.',
     });
   }
   const size = (layer: ChainLayer): number => layer.image.logicalSectorSizeBytes;

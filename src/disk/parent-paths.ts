@@ -44,6 +44,12 @@ export function parentCandidates(childPath: string, locator: ParentPaths): strin
   return [...new Set(candidates)].filter((candidate) => !candidate.includes('\0'));
 }
 
+/** Where a child says that its parent lies, for people; a path of such a system as this one as this system writes it. */
+export function saidParent({ absolutePath, relativePath, volumePath }: ParentPaths): string | null {
+  const isOurs = absolutePath !== undefined && /^\\(?![\\?.])/.test(absolutePath);
+  return isOurs ? absolutePath.replaceAll('\\', sep) : (absolutePath ?? relativePath ?? volumePath ?? null);
+}
+
 /**
  * Whether a child may have its parent there: in the child's own folder or below it, or where the caller allows it.
  * All paths are free of links.

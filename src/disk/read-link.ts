@@ -8,6 +8,7 @@ export interface FileLink {
   readonly format: DiskImage['format'];
   readonly type: DiskType;
   readonly virtualSizeBytes: number;
+  readonly logicalSectorSizeBytes: number;
   readonly virtualDiskId: string;
   /** What a child of this file records: see DiskImage. */
   readonly contentId: string;
@@ -25,6 +26,7 @@ export function readLink(store: OpenFile['store'], isChanging = false): FileLink
     format: 'vhdx',
     type: metadata.hasParent ? 'differencing' : metadata.leaveBlockAllocated ? 'fixed' : 'dynamic',
     virtualSizeBytes: metadata.virtualSizeBytes,
+    logicalSectorSizeBytes: metadata.logicalSectorSizeBytes,
     virtualDiskId: metadata.virtualDiskId,
     contentId: header.dataWriteGuid,
     parentReference: metadata.locator,

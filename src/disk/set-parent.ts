@@ -1,51 +1,125 @@
-import { ZERO_GUID } from '../binary/index.ts';
-import { HvError } from '../errors/index.ts';
-import { hasVhdxSignature, locatorPairs, replaceLocator, VhdxImage } from '../formats/vhdx/index.ts';
-import { hostRun, openImageFile } from './open-file.ts';
+import { realpathSync, statSync } from 'node:fs';
+import { type LongOptions, throwIfAborted } from '../async/index.ts';
+import { fromSystemError, HvError } from '../errors/index.ts';
+import type { DiskImage } from '../formats/disk-image.ts';
+import { replaceLocator, VhdxImage, withParent } from '../formats/vhdx/index.ts';
+import { MAX_CHAIN_DEPTH } from './open-chain.ts';
+import { type OpenFile, openImageFile } from './open-file.ts';
+import { openImage } from './open-image.ts';
 import { locatorPaths } from './parent-paths.ts';
+import { type ChainFile, readChain } from './read-chain.ts';
+import { type FileLink, readLink } from './read-link.ts';
+
+export interface SetParentOptions extends Pick<LongOptions, 'signal'> {
+  /** Link them even when the parent is not what the child was made from: that it holds the same is the caller's to know. */
+  readonly ignoreMismatch?: boolean | undefined;
+  /** Where parents of the parent may lie, beside their children's own folders: they are looked through for the child. */
+  readonly allowParents?: readonly string[] | undefined;
+  /** Check everything, change nothing. */
+  readonly dryRun?: boolean | undefined;
+}
 
 /**
- * Makes a differencing disk stand on another file: writes its identity and place into the child's locator, as one.
- * The two must hold the same disk's contents; that is the caller's to know.
- * @throws HvError `invalid-state` (no differencing disk), `unsupported` (the parent is no VHDX), `invalid-argument` (sizes
- *   differ, or the parent is the child), `in-use`, `not-found`, `no-space`, `io`
+ * Makes a differencing disk stand on a file: writes its identity and place into the child, as one. The child's parent may
+ * have been moved, renamed, or be missing. Neither disk's contents are touched.
+ * Windows: AddVirtualDiskParent, SetVirtualDiskInformation with SET_VIRTUAL_DISK_INFO_PARENT_PATH (virtdisk.h).
+ * @throws HvError `parent-changed` (not what the child was made from), `invalid-state` (no differencing disk), `unsupported`
+ *   (another format, or the chain would be too deep), `invalid-argument` (sizes differ, or the child is among the parents),
+ *   `in-use`, `not-found`, `no-space`, `io`, `aborted`
  */
-export async function setParent(childPath: string, parentPath: string): Promise<void> {
-  const file = openImageFile(parentPath, { access: 'read' });
-  let dataWriteGuid: string;
-  let sizes: { readonly sector: number; readonly disk: number };
+export async function setParent(childPath: string, parentPath: string, options: SetParentOptions = {}): Promise<void> {
+  throwIfAborted(options.signal, 'setting the parent');
+  // Both stay locked until the end, so that what was checked is what is written.
+  const parentFile = openImageFile(parentPath, { access: 'read' });
   try {
-    if (!hasVhdxSignature(file.store)) {
-      throw new HvError('unsupported', `${parentPath} is not a VHDX file`, { detail: { path: parentPath } });
+    const parent = readLink(parentFile.store);
+    mustBeNoLoop(fileAt(childPath), readChain(parentFile.path, { allowParents: options.allowParents ?? [] }));
+    const childFile = openImageFile(childPath, { access: options.dryRun === true ? 'read' : 'write' });
+    const child = openOrClose(childFile, options.dryRun === true);
+    try {
+      mustFit(child, childFile.path, parent, parentFile.path, options);
+      if (options.dryRun !== true) relink(child, parent.contentId, childFile.path, parentFile.path);
+    } finally {
+      await child.close();
     }
-    const parent = VhdxImage.open(file.store, { readOnly: true, hostRun: hostRun() });
-    dataWriteGuid = parent.contentId;
-    sizes = { sector: parent.metadata.logicalSectorSizeBytes, disk: parent.sizeBytes };
   } finally {
-    file.store.close();
-  }
-  const childFile = openImageFile(childPath, { access: 'write' });
-  const child = openOrClose(childFile.store);
-  try {
-    if (childFile.identity === file.identity) {
-      throw new HvError('invalid-argument', `${childPath} cannot be its own parent`, { detail: { path: childPath } });
-    }
-    if (child.metadata.logicalSectorSizeBytes !== sizes.sector || child.sizeBytes < sizes.disk) {
-      throw new HvError('invalid-argument', `${parentPath} does not fit ${childPath}: their sizes differ`, {
-        detail: { path: childPath, parentPath },
-      });
-    }
-    replaceLocator(child, locatorPairs(dataWriteGuid, ZERO_GUID, locatorPaths(childFile.path, file.path)));
-  } finally {
-    await child.close();
+    parentFile.store.close();
   }
 }
 
-function openOrClose(store: ReturnType<typeof openImageFile>['store']): VhdxImage {
+/** Writes another parent into an open child. Durable once the child is flushed or closed. */
+export function relink(child: DiskImage, contentId: string, childPath: string, parentPath: string): void {
+  if (!(child instanceof VhdxImage)) {
+    throw new HvError('unsupported', `the parent of a ${child.format.toUpperCase()} file cannot be set`, {
+      detail: { path: childPath },
+    });
+  }
+  const pairs = child.parentReference?.pairs ?? [];
+  replaceLocator(child, withParent(pairs, contentId, locatorPaths(childPath, parentPath)));
+}
+
+function openOrClose({ store }: OpenFile, readOnly: boolean): DiskImage {
   try {
-    return VhdxImage.open(store, { hostRun: hostRun() });
+    return openImage(store, { readOnly });
   } catch (error) {
     store.close();
     throw error;
   }
+}
+
+function fileAt(path: string): Pick<OpenFile, 'path' | 'identity'> {
+  try {
+    const { dev, ino } = statSync(path, { bigint: true });
+    return { path: realpathSync(path), identity: `${dev}:${ino}` };
+  } catch (error) {
+    throw fromSystemError(error, `could not open ${path}`, { path });
+  }
+}
+
+function mustBeNoLoop(child: Pick<OpenFile, 'path' | 'identity'>, chain: readonly ChainFile[]): void {
+  const [parent] = chain;
+  if (parent?.identity === child.identity) {
+    throw new HvError('invalid-argument', `${child.path} cannot be its own parent`, { detail: { path: child.path } });
+  }
+  const isAmong = chain.some(
+    ({ identity, parent: above }) => identity === child.identity || above?.path === child.path,
+  );
+  if (isAmong) {
+    throw new HvError('invalid-argument', `${child.path} is among the parents of ${parent?.path}`, {
+      detail: { path: child.path, parentPath: parent?.path ?? null },
+    });
+  }
+  if (chain.length >= MAX_CHAIN_DEPTH) {
+    throw new HvError('unsupported', `${parent?.path} is the end of a chain that is as deep as one may be`, {
+      detail: { path: child.path, parentPath: parent?.path ?? null, maxDepth: MAX_CHAIN_DEPTH },
+    });
+  }
+}
+
+function mustFit(
+  child: DiskImage,
+  childPath: string,
+  parent: FileLink,
+  parentPath: string,
+  options: SetParentOptions,
+): void {
+  const detail = { path: childPath, parentPath };
+  if (child.type !== 'differencing') {
+    throw new HvError('invalid-state', `${childPath} is not a differencing disk`, { detail });
+  }
+  if (child.format !== parent.format) {
+    throw new HvError('unsupported', `${parentPath} is not a ${child.format.toUpperCase()} file`, { detail });
+  }
+  const differs = child.logicalSectorSizeBytes !== parent.logicalSectorSizeBytes ? 'sector sizes' : 'sizes';
+  if (differs === 'sector sizes' || child.sizeBytes < parent.virtualSizeBytes) {
+    throw new HvError('invalid-argument', `${parentPath} does not fit ${childPath}: their ${differs} differ`, {
+      detail,
+    });
+  }
+  const linkages = child.parentReference?.linkages ?? [];
+  if (options.ignoreMismatch === true || linkages.includes(parent.contentId)) return;
+  throw new HvError('parent-changed', `${parentPath} is not what ${childPath} was made from, or was written since`, {
+    detail: { ...detail, expected: [...linkages], found: parent.contentId },
+    hint: 'If it holds what the child was made from all the same, link them with --ignore-mismatch.',
+  });
 }

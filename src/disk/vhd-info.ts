@@ -1,10 +1,9 @@
 import { realpathSync } from 'node:fs';
-import { sep } from 'node:path';
 import { throwIfAborted } from '../async/index.ts';
 import type { DiskType, ParentReference } from '../formats/disk-image.ts';
 import { readVhdxSummary } from '../formats/vhdx/index.ts';
 import { type DiskFormat, formatOf } from './disk-format.ts';
-import { mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
+import { mayHoldParent, parentCandidates, resolveAllowed, saidParent } from './parent-paths.ts';
 import { openToLook } from './read-link.ts';
 
 /** What a disk file is, as plain data. */
@@ -93,13 +92,7 @@ function whereIsParent(
   const there = parentCandidates(childPath, locator).flatMap((candidate) => realOrUndefined(candidate) ?? []);
   const allowed = resolveAllowed(allowParents);
   const found = there.find((path) => mayHoldParent(childPath, path, allowed));
-  const { absolutePath } = locator;
-  // A path that was written on such a system as this one is shown as this system writes it.
-  const isOurs = absolutePath !== undefined && /^\\(?![\\?.])/.test(absolutePath);
-  const said = isOurs
-    ? absolutePath.replaceAll('\\', sep)
-    : (absolutePath ?? locator.relativePath ?? locator.volumePath ?? null);
-  return { parentPath: found ?? there[0] ?? said, parentFound: found !== undefined };
+  return { parentPath: found ?? there[0] ?? saidParent(locator), parentFound: found !== undefined };
 }
 
 function realOrUndefined(path: string): string | undefined {

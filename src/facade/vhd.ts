@@ -1,4 +1,4 @@
-import type { CreateVhdOptions, VhdInfo } from '../disk/index.ts';
+import type { ChangeOptions, CreateVhdOptions, SetParentOptions, VhdInfo } from '../disk/index.ts';
 import type { Host } from '../host/index.ts';
 
 export type CreateVhdFileOptions = CreateVhdOptions;
@@ -36,6 +36,14 @@ export class Vhd {
 
   async parentPath(): Promise<string | null> {
     return (await this.info()).parentPath;
+  }
+
+  /**
+   * Makes this differencing disk stand on that file, which must be what it was made from, or be said to be the same.
+   * @throws HvError `parent-changed`, `invalid-state`, `invalid-argument`, `unsupported`, `in-use`, `not-found`
+   */
+  setParent(parentPath: string, options: SetParentOptions & ChangeOptions = {}): Promise<VhdInfo> {
+    return this.#host.disks.setParent(this.path, parentPath, options);
   }
 
   /** A running or defined machine of this host uses the file. */

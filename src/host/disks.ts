@@ -1,5 +1,12 @@
 import type { LongOptions } from '../async/index.ts';
-import type { CreateVhdOptions, DiskUser, MayChangeOptions, VhdInfo } from '../disk/index.ts';
+import type {
+  ChangeOptions,
+  CreateVhdOptions,
+  DiskUser,
+  MayChangeOptions,
+  SetParentOptions,
+  VhdInfo,
+} from '../disk/index.ts';
 
 /** Virtual hard disk files as this host handles them (Msvm_ImageManagementService, VirtDisk). */
 export interface DiskService {
@@ -8,6 +15,13 @@ export interface DiskService {
 
   /** Windows: GetVirtualHardDiskSettingData, GetVirtualHardDiskState. @throws `not-found`, `corrupt` */
   info(path: string): Promise<VhdInfo>;
+
+  /**
+   * Makes a differencing disk stand on that file. Windows: SetParentVirtualHardDisk (Msvm_ImageManagementService),
+   * AddVirtualDiskParent (virtdisk.h).
+   * @throws `parent-changed`, `invalid-state`, `invalid-argument`, `unsupported`, `in-use`, `not-found`
+   */
+  setParent(path: string, parentPath: string, options?: SetParentOptions & ChangeOptions): Promise<VhdInfo>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly DiskUser[]>;

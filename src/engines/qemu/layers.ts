@@ -115,7 +115,7 @@ export async function finishPending(
   const { childPath, parentPath, grandchildPaths } = pending;
   const allowParents = [...knownParents(definition), childPath, parentPath];
   await mergeIntoParent(childPath, { ...long, allowParents });
-  for (const grandchild of grandchildPaths) await setParent(grandchild, parentPath);
+  for (const grandchild of grandchildPaths) await setParent(grandchild, parentPath, { ignoreMismatch: true });
   const done: VmDefinition = { ...renameLayer(definition, childPath, parentPath), pending: null };
   await context.store.save(done);
   await rm(childPath, { force: true });

@@ -20,6 +20,6 @@ export {
 export type { MetadataItem, VhdxHeader } from './format.ts';
 export { hasVhdxSignature } from './header.ts';
 export { inheritableItems, readVhdxSummary, replaceLocator, type VhdxSummary } from './inspect.ts';
-export { type LocatorPaths, locatorPairs, type ParentLocator, withLinkages } from './locator.ts';
+export { type LocatorPaths, locatorPairs, type ParentLocator, withLinkages, withParent } from './locator.ts';
 export type { VhdxMetadata } from './metadata.ts';
 export { type OpenVhdxOptions, VhdxImage } from './vhdx-image.ts';

@@ -69,6 +69,17 @@ export function locatorPairs(linkage: string, linkage2: string, paths: LocatorPa
   ];
 }
 
+/** A locator's pairs with another parent; what is neither linkage nor path stays. */
+export function withParent(
+  pairs: readonly (readonly [string, string])[],
+  linkage: string,
+  paths: LocatorPaths,
+): [string, string][] {
+  const own = new Set([LINKAGE, LINKAGE2, RELATIVE, VOLUME, ABSOLUTE]);
+  const rest = pairs.filter(([key]) => !own.has(key)).map(([key, value]): [string, string] => [key, value]);
+  return [...locatorPairs(linkage, ZERO_GUID, paths), ...rest];
+}
+
 /** A locator's pairs with other linkages; everything else stays. */
 export function withLinkages(
   pairs: readonly (readonly [string, string])[],
