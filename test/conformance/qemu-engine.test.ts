@@ -62,13 +62,20 @@ describe('the engine on QEMU', () => {
         await writeFile(file, damage(text));
         for (const ask of [
           () => vms.info(id),
-          () => vms.list(),
+          () => vms.resolve('damaged'),
           () => vms.start(id),
           () => vms.create({ name: 'new' }),
         ]) {
           await expect(ask()).rejects.toMatchObject({ code, detail: { path: file } });
         }
         expect((await vms.info(whole.id)).name).toBe('whole');
+        const shown = (await vms.list()).map((vm) => vm.id);
+        expect(shown).toContain(whole.id);
+        expect(shown).not.toContain(id);
+        expect(await vms.unreadable()).toEqual([expect.objectContaining({ code, detail: { path: file } })]);
+        expect(await fixture.host.system.doctor()).toContainEqual(
+          expect.objectContaining({ status: 'missing', fix: expect.stringContaining(file) }),
+        );
         expect((await vms.resolve(whole.id)).name).toBe('whole');
       } finally {
         await writeFile(file, text);

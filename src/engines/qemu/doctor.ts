@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { isHvError } from '../../errors/index.ts';
 import type { DoctorFinding } from '../../model/index.ts';
-import { ensureFolders, type HvPaths } from '../../state/index.ts';
+import { ensureFolders, type HvPaths, VmStore } from '../../state/index.ts';
 import { findProgram, hasFfi, packageOf, readCpu, readMemory } from '../../system/index.ts';
 import { chooseAcceleration } from './acceleration.ts';
 import { findFirmware, qemuVersion } from './qemu-programs.ts';
@@ -13,7 +13,16 @@ const OPTIONAL_PROGRAMS: readonly { readonly program: string; readonly purpose: 
 
 /** Looks at everything that the engine needs of this host; each finding says what to do. */
 export async function examineHost(paths: HvPaths): Promise<DoctorFinding[]> {
-  return [await qemu(), await firmware(), acceleration(), memory(), await folders(paths), ffi(), ...(await programs())];
+  return [
+    await qemu(),
+    await firmware(),
+    acceleration(),
+    memory(),
+    await folders(paths),
+    ...(await damagedDefinitions(paths)),
+    ffi(),
+    ...(await programs()),
+  ];
 }
 
 async function qemu(): Promise<DoctorFinding> {
@@ -96,6 +105,18 @@ async function folders(paths: HvPaths): Promise<DoctorFinding> {
       fix: error.hint ?? 'Choose other folders with HV_HOME and HV_RUN.',
     };
   }
+}
+
+/** One finding for each machine whose definition cannot be read; none where all is well. */
+async function damagedDefinitions(paths: HvPaths): Promise<DoctorFinding[]> {
+  const { damaged } = await new VmStore(paths).survey();
+  return damaged.map(({ id, path, error }) => ({
+    id: `definition-${id}`,
+    title: 'Definition',
+    status: 'missing',
+    message: error.message,
+    fix: `Restore ${path} from a backup; or give the machine up: remove its folder, its disks stay where they are.`,
+  }));
 }
 
 function ffi(): DoctorFinding {
