@@ -73,6 +73,7 @@ export const NOUNS: readonly Noun[] = [
       create: () => import('./commands/vhd/create.ts'),
       info: () => import('./commands/vhd/info.ts'),
       serve: () => import('./commands/vhd/serve.ts'),
+      dependencies: () => import('./commands/vhd/dependencies.ts'),
       'set-parent': () => import('./commands/vhd/set-parent.ts'),
     },
     groups: {

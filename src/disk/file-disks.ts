@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { LongOptions } from '../async/index.ts';
 import { HvError, isHvError } from '../errors/index.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
+import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
 import { knownChildren } from './known-children.ts';
 import { type SetParentOptions, setParent } from './set-parent.ts';
 import { type VhdInfo, vhdInfo } from './vhd-info.ts';
@@ -44,6 +45,10 @@ export class FileDisks {
     await this.mayChange(path, options);
     await setParent(resolve(path), resolve(parentPath), options);
     return vhdInfo(resolve(path), { allowParents: options.allowParents });
+  }
+
+  async dependencies(path: string, options: DependenciesOptions = {}): Promise<DiskDependencies> {
+    return diskDependencies(resolve(path), options);
   }
 
   /** The machines that use a file. Without an engine there are none. */

@@ -8,6 +8,13 @@
  */
 export type { BlockDevice, Extent, FileRange } from './block-device.ts';
 export { type CreateVhdOptions, checkNewVhd, createVhd } from './create-vhd.ts';
+export {
+  type DependenciesOptions,
+  type DependencyFile,
+  type DependentFile,
+  type DiskDependencies,
+  diskDependencies,
+} from './dependencies.ts';
 export { DiskChain, type LayerInfo } from './disk-chain.ts';
 export { type DiskFormat, formatOf } from './disk-format.ts';
 export { type ChangeOptions, type DiskUser, FileDisks, type MayChangeOptions } from './file-disks.ts';
@@ -15,6 +22,7 @@ export { type KnownChildren, type KnownChildrenOptions, knownChildren } from './
 export { type MergeOptions, mergeIntoParent } from './merge.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';
+export type { LinkState } from './read-chain.ts';
 export { type SetParentOptions, setParent } from './set-parent.ts';
 export { listUserMetadata, type UserMetadataItem } from './user-metadata.ts';
 export { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';

@@ -2,10 +2,9 @@ import { type Dirent, opendirSync, realpathSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { fromSystemError, isHvError } from '../errors/index.ts';
-import type { ParentReference } from '../formats/disk-image.ts';
 import { type OpenFile, openImageFile } from './open-file.ts';
 import { parentCandidates } from './parent-paths.ts';
-import { readLink } from './read-link.ts';
+import { type FileLink, readLink } from './read-link.ts';
 
 /** Endings under which differencing disks are kept. */
 const ENDINGS: ReadonlySet<string> = new Set(['.vhdx', '.avhdx', '.vhd', '.avhd']);
@@ -32,22 +31,40 @@ export interface KnownChildren {
  * @throws HvError `not-found` (the file), `aborted`
  */
 export async function knownChildren(path: string, options: KnownChildrenOptions = {}): Promise<KnownChildren> {
-  const { maxFiles = MAX_FILES, timeLimitMs = TIME_LIMIT_MS, signal } = options;
   const parent = realPath(path);
+  const { links, isComplete } = await readFolderLinks(dirname(parent), options);
+  const paths = links.filter(({ parentPath }) => parentPath === parent).map((link) => link.path);
+  return { paths: [...new Set(paths)], isComplete };
+}
+
+/** A differencing disk of a folder, and the file that its reference leads to. */
+export interface FolderLink {
+  /** Absolute, without links. */
+  readonly path: string;
+  readonly parentPath: string;
+  readonly link: FileLink;
+}
+
+/** Every differencing disk among a folder's own files whose parent is somewhere, in the order of their names. */
+export async function readFolderLinks(
+  folder: string,
+  options: KnownChildrenOptions = {},
+): Promise<{ readonly links: readonly FolderLink[]; readonly isComplete: boolean }> {
+  const { maxFiles = MAX_FILES, timeLimitMs = TIME_LIMIT_MS, signal } = options;
   const deadline = performance.now() + timeLimitMs;
-  const { names, isComplete } = diskFiles(dirname(parent), maxFiles);
-  const found = new Set<string>();
+  const { names, isComplete } = diskFiles(folder, maxFiles);
+  const links: FolderLink[] = [];
   let looked = 0;
   for (const name of names) {
     throwIfAborted(signal, 'looking for children');
     if (performance.now() > deadline) break;
     looked++;
-    const child = childOf(join(dirname(parent), name), parent);
-    if (child !== undefined) found.add(child);
+    const link = linkOf(join(folder, name));
+    if (link) links.push(link);
     // Lets everything else in the process have its turn.
     if (looked % 16 === 0) await new Promise(setImmediate);
   }
-  return { paths: [...found], isComplete: isComplete && looked === names.length };
+  return { links, isComplete: isComplete && looked === names.length };
 }
 
 function diskFiles(folder: string, limit: number): { names: string[]; isComplete: boolean } {
@@ -69,18 +86,17 @@ function diskFiles(folder: string, limit: number): { names: string[]; isComplete
   return { names: names.sort(), isComplete: true };
 }
 
-/** The path of a neighbour when it is a child of that parent: the first file that its reference leads to is it. */
-function childOf(path: string, parent: string): string | undefined {
+/** The first file that a neighbour's reference leads to is its parent. */
+function linkOf(path: string): FolderLink | undefined {
   try {
     // Without a lock: a look at a whole folder must not get in the way of whoever opens a file of it.
     const file = openImageFile(path, { access: 'read', lock: false });
     try {
-      if (file.path === parent) return undefined;
-      const reference = referenceOf(file);
-      if (!reference) return undefined;
-      for (const candidate of parentCandidates(file.path, reference)) {
-        const real = realOrUndefined(candidate);
-        if (real !== undefined) return real === parent ? file.path : undefined;
+      const link = settledLink(file);
+      const candidates = link.parentReference ? parentCandidates(file.path, link.parentReference) : [];
+      for (const candidate of candidates) {
+        const parentPath = realOrUndefined(candidate);
+        if (parentPath !== undefined) return { path: file.path, parentPath, link };
       }
       return undefined;
     } finally {
@@ -93,12 +109,12 @@ function childOf(path: string, parent: string): string | undefined {
 }
 
 /** A log that changes while it is read may look broken: then what lies in its place already is the answer. */
-function referenceOf({ store }: OpenFile): ParentReference | undefined {
+function settledLink({ store }: OpenFile): FileLink {
   try {
-    return readLink(store).parentReference;
+    return readLink(store);
   } catch (error) {
     if (!isHvError(error, 'corrupt')) throw error;
-    return readLink(store, true).parentReference;
+    return readLink(store, true);
   }
 }
 

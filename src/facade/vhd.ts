@@ -1,4 +1,11 @@
-import type { ChangeOptions, CreateVhdOptions, SetParentOptions, VhdInfo } from '../disk/index.ts';
+import type {
+  ChangeOptions,
+  CreateVhdOptions,
+  DependenciesOptions,
+  DiskDependencies,
+  SetParentOptions,
+  VhdInfo,
+} from '../disk/index.ts';
 import type { Host } from '../host/index.ts';
 
 export type CreateVhdFileOptions = CreateVhdOptions;
@@ -44,6 +51,11 @@ export class Vhd {
    */
   setParent(parentPath: string, options: SetParentOptions & ChangeOptions = {}): Promise<VhdInfo> {
     return this.#host.disks.setParent(this.path, parentPath, options);
+  }
+
+  /** On what this disk stands and what stands on it. @throws HvError `not-found`, `corrupt` */
+  dependencies(options: DependenciesOptions = {}): Promise<DiskDependencies> {
+    return this.#host.disks.dependencies(this.path, options);
   }
 
   /** A running or defined machine of this host uses the file. */

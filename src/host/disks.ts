@@ -2,6 +2,8 @@ import type { LongOptions } from '../async/index.ts';
 import type {
   ChangeOptions,
   CreateVhdOptions,
+  DependenciesOptions,
+  DiskDependencies,
   DiskUser,
   MayChangeOptions,
   SetParentOptions,
@@ -22,6 +24,9 @@ export interface DiskService {
    * @throws `parent-changed`, `invalid-state`, `invalid-argument`, `unsupported`, `in-use`, `not-found`
    */
   setParent(path: string, parentPath: string, options?: SetParentOptions & ChangeOptions): Promise<VhdInfo>;
+
+  /** On what a disk stands and what stands on it. Windows: GetStorageDependencyInformation (virtdisk.h). @throws `not-found`, `corrupt` */
+  dependencies(path: string, options?: DependenciesOptions): Promise<DiskDependencies>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly DiskUser[]>;
