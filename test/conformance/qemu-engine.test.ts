@@ -72,7 +72,7 @@ describe('the engine on QEMU', () => {
         const shown = (await vms.list()).map((vm) => vm.id);
         expect(shown).toContain(whole.id);
         expect(shown).not.toContain(id);
-        expect(await vms.unreadable()).toEqual([expect.objectContaining({ code, detail: { path: file } })]);
+        expect(await vms.unreadable()).toMatchObject([{ code, detail: { path: file } }]);
         expect(await fixture.host.system.doctor()).toContainEqual(
           expect.objectContaining({ status: 'missing', fix: expect.stringContaining(file) }),
         );
