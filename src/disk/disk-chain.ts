@@ -25,9 +25,7 @@ export interface LayerInfo {
  * synchronous. Only the leaf is written.
  */
 export class DiskChain implements BlockDevice, AsyncDisposable {
-  readonly sizeBytes: number;
   readonly logicalSectorSizeBytes: number;
-  readonly physicalSectorSizeBytes: number;
   /** Leaf first. */
   #layers: ChainLayer[];
   #leaf: DiskImage;
@@ -39,9 +37,16 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
     const leaf = this.#layers[0];
     invariant(leaf, 'a chain has a leaf');
     this.#leaf = leaf.image;
-    this.sizeBytes = this.#leaf.sizeBytes;
     this.logicalSectorSizeBytes = this.#leaf.logicalSectorSizeBytes;
-    this.physicalSectorSizeBytes = this.#leaf.physicalSectorSizeBytes;
+  }
+
+  /** As it is now: resize() changes it. */
+  get sizeBytes(): number {
+    return this.#leaf.sizeBytes;
+  }
+
+  get physicalSectorSizeBytes(): number {
+    return this.#leaf.physicalSectorSizeBytes;
   }
 
   get readOnly(): boolean {
@@ -74,6 +79,11 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
 
   trim(offset: number, length: number): void {
     this.#leaf.trim(offset, length);
+  }
+
+  /** Makes the disk larger or smaller; the files under the leaf keep their size. @throws HvError as DiskImage.resize */
+  resize(sizeBytes: number): void {
+    this.#leaf.resize(sizeBytes);
   }
 
   flush(): Promise<void> {

@@ -91,6 +91,12 @@ export interface DiskImage extends ParentDisk {
   writeZeroes(offset: number, length: number, mayUnmap: boolean): void;
   /** Whole blocks become unmapped and read as zero; parts of blocks stay as they are. A fixed disk ignores it. */
   trim(offset: number, length: number): void;
+  /**
+   * Makes the disk larger or smaller, and the change durable: at every moment the old or the new size. What a larger
+   * disk gains reads as zero; what a smaller one loses is gone. `sizeBytes` tells the present size.
+   * @throws HvError `invalid-argument` (no size that the format has), `unsupported`, `permission-denied`, `no-space`, `io`
+   */
+  resize(sizeBytes: number): void;
   /** Everything written before survives a power cut when it returns. Calls that wait for the same flush share one. */
   flush(): Promise<void>;
   /** The same, at once: for moments in which nothing may come between. */

@@ -57,6 +57,7 @@ export class BlockTable {
   readonly #offset: number;
   readonly #metadata: VhdxMetadata;
   readonly #fileSize: number;
+  readonly #pageCount: number;
   readonly #checked: Uint8Array;
 
   constructor(
@@ -66,6 +67,8 @@ export class BlockTable {
     region: VhdxRegion,
     metadata: VhdxMetadata,
     file: { readonly sizeBytes: number; readonly structuresEnd: number },
+    /** The same table before its size or place changed. */
+    before?: BlockTable,
   ) {
     this.geometry = tableGeometry(metadata);
     this.#name = name;
@@ -77,7 +80,15 @@ export class BlockTable {
     const tableBytes = this.geometry.entryCount * BAT_ENTRY_BYTES;
     if (tableBytes > region.length) throw corrupt(name, 'bat-too-short', region.fileOffset, region.length);
     const pageCount = Math.ceil(tableBytes / PAGE_BYTES);
+    this.#pageCount = pageCount;
     this.#checked = new Uint8Array(Math.ceil(pageCount / 8));
+    if (before) {
+      this.isFullyChecked = before.isFullyChecked;
+      this.endOffset = before.endOffset;
+      this.#checked.set(before.#checked.subarray(0, this.#checked.length));
+      for (let page = before.#pageCount; page < pageCount; page++) this.#noteChecked(page);
+      return;
+    }
     this.isFullyChecked = tableBytes <= CHECK_AT_OPEN_BYTES;
     if (this.isFullyChecked) for (let page = 0; page < pageCount; page++) this.#pageOf(page * ENTRIES_PER_PAGE);
     // The last block alone may be cut off by the file's end; its whole extent must not be handed out again.
@@ -85,6 +96,16 @@ export class BlockTable {
     const page = this.pageOf(last);
     const lastEnd = BlockTable.ownsSpace(stateIn(page, last)) ? offsetIn(page, last) + metadata.blockSizeBytes : 0;
     this.endOffset = Math.max(roundUp(file.sizeBytes, MIB), file.structuresEnd, lastEnd);
+  }
+
+  /**
+   * The table of the same disk with another size, or in another place. Pages that it did not have before, and those
+   * that new entries joined, hold what the caller wrote: they are sound, and their blocks' space is taken.
+   */
+  resized(region: VhdxRegion, metadata: VhdxMetadata, fileSizeBytes: number): BlockTable {
+    const sizeBytes = Math.max(this.#fileSize, fileSizeBytes);
+    const file = { sizeBytes, structuresEnd: this.endOffset };
+    return new BlockTable(this.#name, this.#cache, this.#occupancy, region, metadata, file, this);
   }
 
   /** Whether an entry of this state points at space that is its own. */
@@ -123,9 +144,13 @@ export class BlockTable {
     const page = this.#cache.page(this.#offset + number * PAGE_BYTES);
     if (((this.#checked[number >> 3] ?? 0) & (1 << (number & 7))) === 0) {
       this.#check(page, number * ENTRIES_PER_PAGE);
-      this.#checked[number >> 3] = (this.#checked[number >> 3] ?? 0) | (1 << (number & 7));
+      this.#noteChecked(number);
     }
     return page;
+  }
+
+  #noteChecked(pageNumber: number): void {
+    this.#checked[pageNumber >> 3] = (this.#checked[pageNumber >> 3] ?? 0) | (1 << (pageNumber & 7));
   }
 
   #check(page: MetadataPage, firstIndex: number): void {

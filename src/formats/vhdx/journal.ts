@@ -87,6 +87,8 @@ export class Journal {
   #log: LogWriter | undefined;
   #hasNewDataGuid = false;
   #flushedSizeBytes = 0;
+  /** How often the file was cut: a length that was seen before a cut says nothing after it. */
+  #cuts = 0;
 
   constructor(
     store: ByteStore,
@@ -152,15 +154,39 @@ export class Journal {
     const needed = this.#cache.oldestNeeded() ?? sequence + 1;
     const punched = this.#space.takePunched();
     const sizeBytes = this.#store.size();
+    const cuts = this.#cuts;
     yield;
     if (log?.promote(sequence)) yield;
-    this.#flushedSizeBytes = Math.max(this.#flushedSizeBytes, sizeBytes);
+    if (cuts === this.#cuts) this.#flushedSizeBytes = Math.max(this.#flushedSizeBytes, sizeBytes);
     this.#space.makeAvailable(punched);
     if (!log || log !== this.#log) return;
     log.noteDurable(sequence);
     log.noteApplied(needed);
     this.#cache.applyUpTo(log.durableSequence);
     this.#space.punchFreed(log.durableSequence);
+  }
+
+  /**
+   * Everything that was logged is durable in its place, and nothing that the log still holds will be replayed: what
+   * lies under its pages may be written directly from here on. @throws HvError `io`, `no-space`
+   */
+  settle(): void {
+    this.runNow(this.#log ? this.#emptyLog() : this.flushSteps());
+  }
+
+  /** Cuts off the space at the file's end that nothing uses. @throws HvError `io` */
+  cutEnd(): void {
+    // What was given back is punched by the first flush and free after the second.
+    this.runNow(this.flushSteps());
+    this.runNow(this.flushSteps());
+    const end = this.#space.takeEnd();
+    if (end === undefined) return;
+    // The log names no greater length when the file loses it.
+    this.settle();
+    this.#cuts++;
+    this.#flushedSizeBytes = Math.min(this.#flushedSizeBytes, end);
+    if (this.#store.size() > end) this.#store.setSize(end);
+    this.runNow(this.flushSteps());
   }
 
   /** Ends the session: everything in its place, the log marked empty. */
@@ -212,7 +238,7 @@ export class Journal {
 
   #sizes(): FileSizes {
     return {
-      flushedSizeBytes: roundDown(this.#flushedSizeBytes, MIB),
+      flushedSizeBytes: roundDown(Math.min(this.#flushedSizeBytes, this.#space.endOffset), MIB),
       sizeBytes: roundUp(this.#space.endOffset, MIB),
     };
   }

@@ -43,6 +43,14 @@ export class MetadataCache {
     if (this.#pages.size > MAX_PAGES) this.#forgetSome();
   }
 
+  /** The file's bytes from `start` to `end` were written by another way, or are no metadata any more: no page of them is dirty. */
+  forget(start: number, end: number): void {
+    for (const [key, page] of this.#pages) {
+      if (page.fileOffset >= start && page.fileOffset < end) this.#pages.delete(key);
+    }
+    if (this.#recent.fileOffset >= start && this.#recent.fileOffset < end) this.#recent = new MetadataPage(-1);
+  }
+
   /** The page was changed in memory, and log entry `sequence` carries it. */
   markLogged(page: MetadataPage, sequence: number): void {
     if (page.firstSequence === 0) page.firstSequence = sequence;

@@ -54,6 +54,28 @@ export class SpaceAllocator {
     return fileOffset;
   }
 
+  /** Takes back an allocation that nothing was written to and that nothing points at. @throws HvError `io` */
+  cancel(fileOffset: number, length: number): void {
+    this.#occupancy.release(fileOffset, length);
+    if (fileOffset + length === this.#end) {
+      this.#end = fileOffset;
+      this.#store.setSize(fileOffset);
+    } else {
+      this.#available.push({ fileOffset, length });
+    }
+  }
+
+  /** Gives up the available space at the end. @returns the file's new end, or undefined where its end is in use */
+  takeEnd(): number | undefined {
+    const before = this.#end;
+    for (;;) {
+      const index = this.#available.findIndex(({ fileOffset, length }) => fileOffset + length === this.#end);
+      const [range] = index < 0 ? [] : this.#available.splice(index, 1);
+      if (!range) return this.#end < before ? this.#end : undefined;
+      this.#end = range.fileOffset;
+    }
+  }
+
   /** Gives a range back; log entry `sequence` is the one that no longer points at it. */
   free(fileOffset: number, length: number, sequence: number): void {
     this.#occupancy.release(fileOffset, length);

@@ -9,11 +9,13 @@ import { replaceLocator } from './inspect.ts';
 import { HeaderPair, Journal } from './journal.ts';
 import { type ParentLocator, withLinkages } from './locator.ts';
 import { replayLog } from './log-reader.ts';
+import { logChanges } from './logged-change.ts';
 import { readMetadata, type VhdxMetadata } from './metadata.ts';
 import { MetadataCache, type MetadataPage } from './metadata-cache.ts';
 import { Occupancy } from './occupancy.ts';
 import { readRegions, type VhdxRegions } from './regions.ts';
 import { ReplayOverlay } from './replay-targets.ts';
+import { growTable, shrinkTable, validateSize } from './resize.ts';
 import { clearBits, countBitPages, readBitRun, setBits } from './sector-bitmap.ts';
 import { SpaceAllocator } from './space.ts';
 
@@ -38,19 +40,19 @@ export interface OpenVhdxOptions {
  */
 export class VhdxImage implements DiskImage {
   readonly format = 'vhdx';
-  readonly metadata: VhdxMetadata;
-  readonly sizeBytes: number;
   readonly #store: ByteStore;
-  readonly #regions: VhdxRegions;
+  #metadata: VhdxMetadata;
+  #regions: VhdxRegions;
   readonly #overlay: ReplayOverlay | undefined;
   readonly #cache: MetadataCache;
-  readonly #table: BlockTable;
+  #table: BlockTable;
   readonly #space: SpaceAllocator;
   readonly #journal: Journal;
   readonly #backgroundFlush: boolean;
   readonly #blockSize: number;
   readonly #sectorSize: number;
   readonly #chunkBytes: number;
+  #sizeBytes: number;
   #readOnly: boolean;
   #parent: ParentDisk | undefined;
   #isOpen = true;
@@ -85,10 +87,10 @@ export class VhdxImage implements DiskImage {
     }
     this.#store = store;
     this.#regions = readRegions(store, headers.header);
-    this.metadata = readMetadata(store, this.#regions.metadata);
-    this.sizeBytes = this.metadata.virtualSizeBytes;
-    this.#blockSize = this.metadata.blockSizeBytes;
-    this.#sectorSize = this.metadata.logicalSectorSizeBytes;
+    this.#metadata = readMetadata(store, this.#regions.metadata);
+    this.#sizeBytes = this.#metadata.virtualSizeBytes;
+    this.#blockSize = this.#metadata.blockSizeBytes;
+    this.#sectorSize = this.#metadata.logicalSectorSizeBytes;
     this.#chunkBytes = SECTORS_PER_BITMAP_BLOCK * this.#sectorSize;
     this.#backgroundFlush = options.backgroundFlush ?? true;
 
@@ -102,16 +104,25 @@ export class VhdxImage implements DiskImage {
       structuresEnd = Math.max(structuresEnd, region.fileOffset + region.length);
     }
     this.#cache = new MetadataCache(store);
-    this.#table = new BlockTable(store.name, this.#cache, occupancy, this.#regions.bat, this.metadata, {
+    this.#table = new BlockTable(store.name, this.#cache, occupancy, this.#regions.bat, this.#metadata, {
       sizeBytes: store.size(),
       structuresEnd,
     });
     this.#space = new SpaceAllocator(store, occupancy, this.#table.endOffset);
-    if (!this.#readOnly && this.#table.isFullyChecked && !this.metadata.leaveBlockAllocated) this.#space.adoptGaps();
+    if (!this.#readOnly && this.#table.isFullyChecked && !this.#metadata.leaveBlockAllocated) this.#space.adoptGaps();
     this.#journal = new Journal(store, headers, this.#cache, this.#space, {
       hostRun: options.hostRun,
-      payloadFirst: this.metadata.hasParent,
+      payloadFirst: this.#metadata.hasParent,
     });
+  }
+
+  get metadata(): VhdxMetadata {
+    return this.#metadata;
+  }
+
+  /** As it is now: resize() changes it. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   get name(): string {
@@ -144,11 +155,11 @@ export class VhdxImage implements DiskImage {
   }
 
   get physicalSectorSizeBytes(): number {
-    return this.metadata.physicalSectorSizeBytes;
+    return this.#metadata.physicalSectorSizeBytes;
   }
 
   get virtualDiskId(): string {
-    return this.metadata.virtualDiskId;
+    return this.#metadata.virtualDiskId;
   }
 
   get contentId(): string {
@@ -156,12 +167,12 @@ export class VhdxImage implements DiskImage {
   }
 
   get parentReference(): ParentLocator | undefined {
-    return this.metadata.locator;
+    return this.#metadata.locator;
   }
 
   get type(): DiskType {
-    if (this.metadata.hasParent) return 'differencing';
-    return this.metadata.leaveBlockAllocated ? 'fixed' : 'dynamic';
+    if (this.#metadata.hasParent) return 'differencing';
+    return this.#metadata.leaveBlockAllocated ? 'fixed' : 'dynamic';
   }
 
   setParent(parent: ParentDisk): void {
@@ -206,7 +217,7 @@ export class VhdxImage implements DiskImage {
       const count = Math.min(left, blockSize - inBlock);
       this.#find(block);
       if (this.#state === PAYLOAD.full) this.#store.write(this.#fileOffset + inBlock, source, sourceAt, count);
-      else if (this.metadata.hasParent) this.#writeOverParent(block, at, inBlock, source, sourceAt, count);
+      else if (this.#metadata.hasParent) this.#writeOverParent(block, at, inBlock, source, sourceAt, count);
       else this.#writeNewBlock(block, inBlock, source, sourceAt, count);
       at += count;
       sourceAt += count;
@@ -220,10 +231,10 @@ export class VhdxImage implements DiskImage {
     this.#beforeChange();
     this.#forEachBlock(offset, length, (block, at, count, isWhole) => {
       const state = this.#state;
-      const readsZero = state === PAYLOAD.zero || (state === PAYLOAD.notPresent && !this.metadata.hasParent);
+      const readsZero = state === PAYLOAD.zero || (state === PAYLOAD.notPresent && !this.#metadata.hasParent);
       if (readsZero) return;
       const isPresent = state === PAYLOAD.full || state === PAYLOAD.partial;
-      const mayFree = mayUnmap && !this.metadata.leaveBlockAllocated;
+      const mayFree = mayUnmap && !this.#metadata.leaveBlockAllocated;
       if (isWhole && (!isPresent || mayFree)) {
         this.#dropBlock(block, PAYLOAD.zero);
       } else if (state === PAYLOAD.full && mayFree && count >= MIN_HOLE_BYTES) {
@@ -239,7 +250,7 @@ export class VhdxImage implements DiskImage {
   /** Whole blocks become unmapped and read as zero; parts of blocks stay as they are. A fixed disk ignores it. */
   trim(offset: number, length: number): void {
     this.#mustContain(offset, length);
-    if (this.metadata.leaveBlockAllocated) return;
+    if (this.#metadata.leaveBlockAllocated) return;
     this.#forEachBlock(offset, length, (block, _at, _count, isWhole) => {
       if (!isWhole || (this.#state !== PAYLOAD.full && this.#state !== PAYLOAD.partial)) return;
       this.#beforeChange();
@@ -301,7 +312,7 @@ export class VhdxImage implements DiskImage {
   announceMerge(parent: VhdxImage): void {
     const before = parent.contentId;
     const after = randomGuid();
-    replaceLocator(this, withLinkages(this.metadata.locator?.pairs ?? [], before, after));
+    replaceLocator(this, withLinkages(this.#metadata.locator?.pairs ?? [], before, after));
     this.flushSync();
     parent.changeDataGuid(after);
   }
@@ -315,23 +326,68 @@ export class VhdxImage implements DiskImage {
   /** Changes bytes of the metadata region, through the log and as one. @param changes by offset in the region */
   changeMetadataRegion(changes: readonly { readonly offset: number; readonly bytes: Uint8Array }[]): void {
     this.#mustBeWritable();
-    const pages = new Map<number, MetadataPage>();
-    const pageSize = ZEROS.length / 256;
-    const pageCount = changes.reduce((sum, { bytes }) => sum + Math.ceil(bytes.length / pageSize) + 1, 0);
-    this.#journal.makeRoom(pageCount);
-    for (const change of changes) {
-      let done = 0;
-      while (done < change.bytes.length) {
-        const at = this.#regions.metadata.fileOffset + change.offset + done;
-        const pageOffset = Math.floor(at / pageSize) * pageSize;
-        const count = Math.min(change.bytes.length - done, pageOffset + pageSize - at);
-        const page = pages.get(pageOffset) ?? this.#cache.page(pageOffset);
-        pages.set(pageOffset, page);
-        page.bytes.set(change.bytes.subarray(done, done + count), at - pageOffset);
-        done += count;
-      }
+    const start = this.#regions.metadata.fileOffset;
+    const places = changes.map(({ offset, bytes }) => ({ fileOffset: start + offset, bytes }));
+    logChanges(this.#journal, this.#cache, places);
+  }
+
+  /**
+   * Makes the disk larger or smaller; durable when it returns, and at every moment before the old or the new size. What
+   * a larger disk gains reads as zero, above a larger parent too; what a smaller one loses is gone, its space free.
+   * @throws HvError `invalid-argument` (no size that this disk can have), `permission-denied`, `no-space`, `io`, `corrupt`
+   */
+  resize(sizeBytes: number): void {
+    this.#mustBeWritable();
+    validateSize(this.#metadata, sizeBytes);
+    if (sizeBytes === this.#sizeBytes) return;
+    this.#beforeChange();
+    const isGrowing = sizeBytes > this.#sizeBytes;
+    if (isGrowing) this.#clearBehindEnd(true);
+    const parts = {
+      store: this.#store,
+      journal: this.#journal,
+      cache: this.#cache,
+      space: this.#space,
+      table: this.#table,
+      regions: this.#regions,
+      metadata: this.#metadata,
+    };
+    const hiddenUpTo = Math.min(sizeBytes, this.#parent?.sizeBytes ?? sizeBytes);
+    const changed = isGrowing ? growTable(parts, sizeBytes, hiddenUpTo) : shrinkTable(parts, sizeBytes);
+    this.#table = changed.table;
+    this.#regions = changed.regions;
+    this.#metadata = changed.metadata;
+    this.#sizeBytes = sizeBytes;
+    changed.finish();
+    if (!isGrowing) this.#clearBehindEnd(false);
+  }
+
+  /**
+   * Clears what the disk's last block holds behind the disk's end: a larger disk shows it.
+   * @param hidesParent whether sectors that would show a larger parent's are to hide it
+   */
+  #clearBehindEnd(hidesParent: boolean): void {
+    const blockSize = this.#blockSize;
+    const block = Math.floor(this.#sizeBytes / blockSize);
+    const inBlock = this.#sizeBytes % blockSize;
+    if (inBlock === 0) return;
+    const start = this.#sizeBytes;
+    this.#find(block);
+    if (this.#state === PAYLOAD.notPresent || this.#state === PAYLOAD.partial) {
+      const mayShow = this.#metadata.hasParent && (this.#parent?.sizeBytes ?? Number.POSITIVE_INFINITY) > start;
+      if (this.#state === PAYLOAD.notPresent && !(mayShow && hidesParent)) return;
+    } else if (this.#state !== PAYLOAD.full) {
+      return;
     }
-    this.#journal.commit([...pages.values()]);
+    // The file may end where the disk does; what is written there, and what a larger disk holds, needs the whole block.
+    if (this.#store.size() < this.#space.endOffset) this.#store.setSize(this.#space.endOffset);
+    const isFull = this.#state === PAYLOAD.full;
+    for (let at = inBlock; at < blockSize; at += ZEROS.length) {
+      const count = Math.min(ZEROS.length, blockSize - at);
+      this.#find(block);
+      if (isFull || !hidesParent) this.#store.write(this.#fileOffset + at, ZEROS, 0, count);
+      else this.#writeSectors(block, start - inBlock + at, at, ZEROS, 0, count);
+    }
   }
 
   /** Where the bytes of a range come from, in order and without gaps; neighbours of one kind and place are one. */
@@ -398,7 +454,7 @@ export class VhdxImage implements DiskImage {
   #readParent(offset: number, target: Uint8Array, targetStart: number, length: number): void {
     const parent = this.#parent;
     if (!parent) {
-      if (this.metadata.hasParent) {
+      if (this.#metadata.hasParent) {
         throw new HvError('invalid-state', `${this.name} was opened without its parent`, {
           detail: { path: this.name },
         });
@@ -613,7 +669,7 @@ export class VhdxImage implements DiskImage {
 
   /** The bytes of the disk that a block holds: the last one may be shorter. */
   #bytesOf(block: number): number {
-    return Math.min(this.#blockSize, this.sizeBytes - block * this.#blockSize);
+    return Math.min(this.#blockSize, this.#sizeBytes - block * this.#blockSize);
   }
 
   #emptyLogInBackground(): void {
@@ -634,7 +690,7 @@ export class VhdxImage implements DiskImage {
   }
 
   #mustContain(offset: number, length: number): void {
-    if (offset >= 0 && length >= 0 && offset + length <= this.sizeBytes) return;
+    if (offset >= 0 && length >= 0 && offset + length <= this.#sizeBytes) return;
     throw new HvError('invalid-argument', `the range is outside of the disk ${this.name}`, {
       detail: { path: this.name, offset, length, sizeBytes: this.sizeBytes },
     });
