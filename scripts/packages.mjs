@@ -24,6 +24,9 @@ const compare = [
   { package: 'libnbd-bin', brings: ['nbdinfo', 'nbdcopy'] },
   { package: 'nbdkit', brings: ['nbdkit'] },
   { package: 'gdisk', brings: ['sgdisk'] },
+  { package: 'fdisk', brings: ['sfdisk'] },
+  { package: 'ntfs-3g', brings: ['mkfs.ntfs', 'ntfscp', 'ntfscat', 'ntfsinfo'] },
+  { package: 'exfatprogs', brings: ['mkfs.exfat'] },
   { package: 'bzip2', brings: ['bzip2'] },
 ];
 

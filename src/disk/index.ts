@@ -26,3 +26,5 @@ export type { LinkState } from './read-chain.ts';
 export { type SetParentOptions, setParent } from './set-parent.ts';
 export { listUserMetadata, type UserMetadataItem } from './user-metadata.ts';
 export { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
+export { moveGptBackup } from './volumes/move-gpt-backup.ts';
+export { smallestSafeSize } from './volumes/smallest-safe-size.ts';

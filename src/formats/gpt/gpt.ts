@@ -13,6 +13,7 @@ import {
   GPT_SIGNATURE,
   GPT_TYPE,
 } from './format.ts';
+import { type GptCopy, type GptRead, readGptCopy, sectorNumber } from './gpt-copy.ts';
 
 export interface GptPartition {
   /** GUID in the usual text form, lower case. */
@@ -108,35 +109,14 @@ export function encodeGpt(spec: GptSpec): readonly GptRegion[] {
  * Reads the table at the front of a disk. `read` is asked for the header's sector, then for the table, at most 1 MiB.
  * @throws HvError `corrupt`, its detail naming the reason; and what `read` throws
  */
-export function parseGpt(read: (offset: number, length: number) => Uint8Array, sectorSizeBytes: number): Gpt {
-  const bytes = read(GPT_PRIMARY_LBA * sectorSizeBytes, sectorSizeBytes);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (new TextDecoder('latin1').decode(bytes.subarray(0, 8)) !== GPT_SIGNATURE) {
-    throw corrupt('gpt-signature', 'the disk has no GUID partition table');
-  }
-  const headerSize = view.getUint32(GPT_HEADER.headerSize, true);
-  if (headerSize < GPT_HEADER_SIZE || headerSize > sectorSizeBytes) {
-    throw corrupt('gpt-header-size', 'the partition table gives an impossible size of its header', headerSize);
-  }
-  const covered = new Uint8Array(bytes.subarray(0, headerSize));
-  covered.fill(0, GPT_HEADER.headerCrc, GPT_HEADER.headerCrc + 4);
-  if (crc32(covered) !== view.getUint32(GPT_HEADER.headerCrc, true)) {
-    throw corrupt('gpt-header-checksum', "the partition table's header is damaged");
-  }
-  const entryCount = view.getUint32(GPT_HEADER.entryCount, true);
-  const entrySize = view.getUint32(GPT_HEADER.entrySize, true);
-  if (entrySize < GPT_ENTRY_SIZE || entrySize % 8 !== 0 || entrySize > 4096) {
-    throw corrupt('gpt-entry-size', 'the partition table gives an impossible size of its entries', entrySize);
-  }
-  if (entryCount * entrySize > TABLE_LIMIT_BYTES) {
-    throw corrupt('gpt-entry-count', 'the partition table claims too many entries', entryCount);
-  }
-  const tableLba = safeNumber(view.getBigUint64(GPT_HEADER.tableLba, true), 'gpt-table-place');
-  const table = read(tableLba * sectorSizeBytes, entryCount * entrySize);
-  if (crc32(table) !== view.getUint32(GPT_HEADER.tableCrc, true)) {
-    throw corrupt('gpt-table-checksum', 'the partition table is damaged');
-  }
-  const tableView = new DataView(table.buffer, table.byteOffset, table.length);
+export function parseGpt(read: GptRead, sectorSizeBytes: number): Gpt {
+  return gptOf(readGptCopy(read, GPT_PRIMARY_LBA, sectorSizeBytes));
+}
+
+/** What a copy of the table says. @throws HvError `corrupt`: a partition lies beyond every disk */
+export function gptOf(copy: GptCopy): Gpt {
+  const { header, table, entrySize } = copy;
+  const view = new DataView(table.buffer, table.byteOffset, table.length);
   const partitions: Required<GptPartition>[] = [];
   for (let at = 0; at < table.length; at += entrySize) {
     const typeId = readGuid(table, at + GPT_ENTRY.typeId);
@@ -144,32 +124,18 @@ export function parseGpt(read: (offset: number, length: number) => Uint8Array, s
     partitions.push({
       typeId,
       partitionId: readGuid(table, at + GPT_ENTRY.partitionId),
-      firstSector: safeNumber(tableView.getBigUint64(at + GPT_ENTRY.firstLba, true), 'gpt-partition-place'),
-      lastSector: safeNumber(tableView.getBigUint64(at + GPT_ENTRY.lastLba, true), 'gpt-partition-place'),
-      attributes: tableView.getBigUint64(at + GPT_ENTRY.attributes, true),
-      name: readName(tableView, at + GPT_ENTRY.name),
+      firstSector: sectorNumber(view.getBigUint64(at + GPT_ENTRY.firstLba, true), 'gpt-partition-place'),
+      lastSector: sectorNumber(view.getBigUint64(at + GPT_ENTRY.lastLba, true), 'gpt-partition-place'),
+      attributes: view.getBigUint64(at + GPT_ENTRY.attributes, true),
+      name: readName(view, at + GPT_ENTRY.name),
     });
   }
   return {
-    diskId: readGuid(bytes, GPT_HEADER.diskId),
-    firstUsableSector: safeNumber(view.getBigUint64(GPT_HEADER.firstUsableLba, true), 'gpt-usable-range'),
-    lastUsableSector: safeNumber(view.getBigUint64(GPT_HEADER.lastUsableLba, true), 'gpt-usable-range'),
+    diskId: readGuid(header, GPT_HEADER.diskId),
+    firstUsableSector: copy.firstUsableLba,
+    lastUsableSector: copy.lastUsableLba,
     partitions,
   };
-}
-
-const TABLE_LIMIT_BYTES = 1024 * 1024;
-
-function corrupt(reason: string, message: string, value?: number): HvError {
-  return new HvError('corrupt', message, { detail: { reason, ...(value === undefined ? {} : { value }) } });
-}
-
-function safeNumber(value: bigint, reason: string): number {
-  // A sector number times 4096 must still be exact.
-  if (value > BigInt(Number.MAX_SAFE_INTEGER) / 4096n) {
-    throw corrupt(reason, 'the partition table points beyond every disk');
-  }
-  return Number(value);
 }
 
 function checkPartitions(partitions: readonly GptPartition[], usable: { first: number; last: number }): void {

@@ -25,3 +25,5 @@ export const MBR_PARTITION = {
 export const MBR_ACTIVE = 0x80;
 /** The type that covers a GPT disk so that older tools see it as full (UEFI 5.2.3). */
 export const MBR_TYPE_GPT_PROTECTIVE = 0xee;
+/** Partitions that hold a chain of further tables, each with one partition. */
+export const MBR_TYPES_EXTENDED: readonly number[] = [0x05, 0x0f, 0x85];
