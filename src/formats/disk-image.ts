@@ -97,6 +97,8 @@ export interface DiskImage extends ParentDisk {
    * @throws HvError `invalid-argument` (no size that the format has), `unsupported`, `permission-denied`, `no-space`, `io`
    */
   resize(sizeBytes: number): void;
+  /** Makes a GUID the disk's own id, durable. @throws HvError `invalid-argument` (no GUID), `permission-denied`, `io` */
+  changeVirtualDiskId(id: string): void;
   /** Everything written before survives a power cut when it returns. Calls that wait for the same flush share one. */
   flush(): Promise<void>;
   /** The same, at once: for moments in which nothing may come between. */

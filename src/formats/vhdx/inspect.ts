@@ -3,7 +3,7 @@ import { HvError, invariant } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import { ITEM, METADATA_TABLE_BYTES, type MetadataItem, type VhdxHeader } from './format.ts';
 import { readCurrentHeader } from './header.ts';
-import { encodeLocator } from './locator.ts';
+import { encodeLocator, parseLocator } from './locator.ts';
 import { replayLog } from './log-reader.ts';
 import { encodeMetadataTable, readItem, readMetadata, type VhdxMetadata } from './metadata.ts';
 import { readRegions } from './regions.ts';
@@ -44,7 +44,6 @@ export function inheritableItems(image: VhdxImage): { item: MetadataItem; bytes:
 
 /**
  * Gives an open differencing file another locator, through the log: old or new, never half.
- * The image must be opened anew to see it.
  * @throws HvError `invalid-state` (no differencing disk), `no-space` (its metadata region is full)
  */
 export function replaceLocator(image: VhdxImage, pairs: readonly (readonly [string, string])[]): void {
@@ -66,10 +65,14 @@ export function replaceLocator(image: VhdxImage, pairs: readonly (readonly [stri
   const changed = items.map((item, at) => (at === index ? { ...item, offset, length: bytes.length } : item));
   const table = encodeMetadataTable(changed);
   invariant(table.length === METADATA_TABLE_BYTES, 'a metadata table has its size');
-  image.changeMetadataRegion([
-    { offset: 0, bytes: table },
-    { offset, bytes },
-  ]);
+  const locator = parseLocator(image.name, bytes, region.fileOffset + offset);
+  image.changeMetadataRegion(
+    [
+      { offset: 0, bytes: table },
+      { offset, bytes },
+    ],
+    { items: changed, locator },
+  );
 }
 
 /** Room for `length` bytes: at the old place when it fits there, else in the first gap. */

@@ -32,6 +32,8 @@ export interface ImageParts {
   readonly table: BlockTable;
   readonly regions: VhdxRegions;
   readonly metadata: VhdxMetadata;
+  /** To be called once a change has been found to be possible, before it touches anything. May flush. */
+  begin(): void;
 }
 
 /** What an image is after a change that its log carries. */
@@ -80,6 +82,7 @@ export function growTable(parts: ImageParts, sizeBytes: number, hiddenUpTo: numb
   // Entries that share a page with some that count must be sound before new ones join them.
   for (let index = firstNew; index < before.entryCount; index += ENTRIES_PER_PAGE) table.pageOf(index);
   if (before.entryCount > 0) table.pageOf(before.entryCount - 1);
+  parts.begin();
   journal.settle();
 
   const undo: (() => void)[] = [];
@@ -166,6 +169,7 @@ export function shrinkTable(parts: ImageParts, sizeBytes: number): ChangedImage 
   const before = table.geometry;
   const after = tableGeometry(metadata);
   const { bat } = regions;
+  parts.begin();
   journal.settle();
 
   const firstLost = table.payloadIndex(after.payloadBlocks);

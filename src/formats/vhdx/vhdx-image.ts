@@ -10,12 +10,21 @@ import { HeaderPair, Journal } from './journal.ts';
 import { type ParentLocator, withLinkages } from './locator.ts';
 import { replayLog } from './log-reader.ts';
 import { logChanges } from './logged-change.ts';
-import { readMetadata, type VhdxMetadata } from './metadata.ts';
+import { readItem, readMetadata, type VhdxMetadata } from './metadata.ts';
 import { MetadataCache, type MetadataPage } from './metadata-cache.ts';
+import {
+  changePhysicalSectorSize,
+  changeVirtualDiskId,
+  deleteUserItem,
+  findUserItem,
+  setUserItem,
+  type UserItem,
+  userItems,
+} from './metadata-items.ts';
 import { Occupancy } from './occupancy.ts';
 import { readRegions, type VhdxRegions } from './regions.ts';
 import { ReplayOverlay } from './replay-targets.ts';
-import { growTable, shrinkTable, validateSize } from './resize.ts';
+import { type ChangedImage, growTable, type ImageParts, shrinkTable, validateSize } from './resize.ts';
 import { clearBits, countBitPages, readBitRun, setBits } from './sector-bitmap.ts';
 import { SpaceAllocator } from './space.ts';
 
@@ -323,12 +332,20 @@ export class VhdxImage implements DiskImage {
     this.#journal.changeDataGuid(dataWriteGuid);
   }
 
-  /** Changes bytes of the metadata region, through the log and as one. @param changes by offset in the region */
-  changeMetadataRegion(changes: readonly { readonly offset: number; readonly bytes: Uint8Array }[]): void {
+  /**
+   * Changes bytes of the metadata region, through the log and as one.
+   * @param changes by offset in the region
+   * @param metadata what the image says of itself from then on
+   */
+  changeMetadataRegion(
+    changes: readonly { readonly offset: number; readonly bytes: Uint8Array }[],
+    metadata: Partial<VhdxMetadata>,
+  ): void {
     this.#mustBeWritable();
     const start = this.#regions.metadata.fileOffset;
     const places = changes.map(({ offset, bytes }) => ({ fileOffset: start + offset, bytes }));
     logChanges(this.#journal, this.#cache, places);
+    this.#metadata = { ...this.#metadata, ...metadata };
   }
 
   /**
@@ -343,7 +360,47 @@ export class VhdxImage implements DiskImage {
     this.#beforeChange();
     const isGrowing = sizeBytes > this.#sizeBytes;
     if (isGrowing) this.#clearBehindEnd(true);
-    const parts = {
+    const hiddenUpTo = Math.min(sizeBytes, this.#parent?.sizeBytes ?? sizeBytes);
+    this.#change((parts) => (isGrowing ? growTable(parts, sizeBytes, hiddenUpTo) : shrinkTable(parts, sizeBytes)));
+    if (!isGrowing) this.#clearBehindEnd(false);
+  }
+
+  /** The user metadata items, in the order of the file's table. */
+  get userItems(): readonly UserItem[] {
+    return userItems(this.#metadata);
+  }
+
+  /** @throws HvError `not-found`, `invalid-argument` (no GUID), `io` */
+  readUserItem(id: string): Uint8Array {
+    return readItem(this.#store, this.#regions.metadata, findUserItem(this.name, this.#metadata, id));
+  }
+
+  /**
+   * Sets a user metadata item; durable when it returns, and at every moment before the old one or the new.
+   * @throws HvError `invalid-argument` (no GUID, or more than 1 MiB), `unsupported` (1,024 items are there), `no-space`, `io`
+   */
+  setUserItem(id: string, bytes: Uint8Array): void {
+    this.#change((parts) => setUserItem(parts, id, bytes));
+  }
+
+  /** @throws HvError `not-found`, `invalid-argument` (no GUID), `io`, `no-space` */
+  deleteUserItem(id: string): void {
+    this.#change((parts) => deleteUserItem(parts, id));
+  }
+
+  changeVirtualDiskId(id: string): void {
+    this.#change((parts) => changeVirtualDiskId(parts, id));
+  }
+
+  /** @throws HvError `invalid-argument` (neither 512 nor 4096), `io` */
+  changePhysicalSectorSize(sizeBytes: number): void {
+    this.#change((parts) => changePhysicalSectorSize(parts, sizeBytes));
+  }
+
+  /** A change of the file's structures that users of the disk can see, as one. */
+  #change(make: (parts: ImageParts) => ChangedImage): void {
+    this.#mustBeWritable();
+    const changed = make({
       store: this.#store,
       journal: this.#journal,
       cache: this.#cache,
@@ -351,15 +408,13 @@ export class VhdxImage implements DiskImage {
       table: this.#table,
       regions: this.#regions,
       metadata: this.#metadata,
-    };
-    const hiddenUpTo = Math.min(sizeBytes, this.#parent?.sizeBytes ?? sizeBytes);
-    const changed = isGrowing ? growTable(parts, sizeBytes, hiddenUpTo) : shrinkTable(parts, sizeBytes);
+      begin: () => this.#beforeChange(),
+    });
     this.#table = changed.table;
     this.#regions = changed.regions;
     this.#metadata = changed.metadata;
-    this.#sizeBytes = sizeBytes;
+    this.#sizeBytes = changed.metadata.virtualSizeBytes;
     changed.finish();
-    if (!isGrowing) this.#clearBehindEnd(false);
   }
 
   /**
