@@ -23,6 +23,7 @@ const compare = [
   { package: 'libvhdi-utils', brings: ['vhdiinfo'] },
   { package: 'libnbd-bin', brings: ['nbdinfo', 'nbdcopy'] },
   { package: 'nbdkit', brings: ['nbdkit'] },
+  { package: 'sg3-utils', brings: ['sg_decode_sense', 'sg_vpd'] },
   { package: 'gdisk', brings: ['sgdisk'] },
   { package: 'fdisk', brings: ['sfdisk'] },
   { package: 'ntfs-3g', brings: ['mkfs.ntfs', 'ntfscp', 'ntfscat', 'ntfsinfo'] },

@@ -34,4 +34,11 @@ export type {
   WaitCondition,
 } from './model/index.ts';
 export { DEFAULT_SWITCH } from './model/index.ts';
+export {
+  executeScsi,
+  type ScsiCommandOptions,
+  type ScsiResult,
+  ScsiTarget,
+  type ScsiTargetOptions,
+} from './protocols/scsi/index.ts';
 export { buildLinuxTemplate } from './provision/index.ts';

@@ -74,6 +74,7 @@ export const NOUNS: readonly Noun[] = [
       info: () => import('./commands/vhd/info.ts'),
       serve: () => import('./commands/vhd/serve.ts'),
       dependencies: () => import('./commands/vhd/dependencies.ts'),
+      scsi: () => import('./commands/vhd/scsi.ts'),
       'set-parent': () => import('./commands/vhd/set-parent.ts'),
     },
     groups: {

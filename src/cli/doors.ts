@@ -1,6 +1,6 @@
 /**
  * The rooms below the facade that the command line reaches directly, each for one thing that no facade object offers:
- * the table of legal moves (to answer --dry-run), the builder of templates, and the NBD service. Loaded only when used.
+ * the table of legal moves (to answer --dry-run), the builder of templates, the NBD service, and SCSI commands. Loaded only when used.
  */
 export { judgeMove, type VmAction, validName } from '../model/index.ts';
 
@@ -10,4 +10,8 @@ export async function loadTemplateBuilder(): Promise<typeof import('../provision
 
 export async function loadDiskServer(): Promise<typeof import('../protocols/nbd/index.ts')> {
   return import('../protocols/nbd/index.ts');
+}
+
+export async function loadScsi(): Promise<typeof import('../protocols/scsi/index.ts')> {
+  return import('../protocols/scsi/index.ts');
 }
