@@ -11,6 +11,13 @@ export const SEEK_HOLE = 4;
 export const FALLOC_FL_KEEP_SIZE = 0x01;
 export const FALLOC_FL_PUNCH_HOLE = 0x02;
 
+/** open(2): a file without a name; together with O_DIRECTORY, whose value is the architecture's own (node:fs has it). */
+export const O_TMPFILE = 0o20000000;
+
+/** linkat(2): paths as they are; what a symbolic link leads to. */
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_FOLLOW = 0x400;
+
 /** preadv2(2): fail with EAGAIN rather than wait for storage. */
 export const RWF_NOWAIT = 0x08;
 

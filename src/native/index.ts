@@ -6,6 +6,8 @@
  * Must not import any room but errors. Nothing here decides: wrappers answer a result or minus an errno.
  */
 export {
+  AT_FDCWD,
+  AT_SYMLINK_FOLLOW,
   F_RDLCK,
   F_UNLCK,
   F_WRLCK,
@@ -15,6 +17,7 @@ export {
   LOCK_NB,
   LOCK_SH,
   LOCK_UN,
+  O_TMPFILE,
   RWF_NOWAIT,
   SEEK_DATA,
   SEEK_HOLE,

@@ -15,6 +15,7 @@ export interface Libc {
   copyFileRange(fdIn: number, offsetIn: number, fdOut: number, offsetOut: number, length: number): number;
   /** preadv2 with one buffer. Absent (-ENOSYS) in C libraries that lack it. */
   preadv2(fd: number, target: Uint8Array, start: number, length: number, position: number, flags: number): number;
+  linkat(fromFolder: number, from: string, toFolder: number, to: string, flags: number): number;
   flock(fd: number, operation: number): number;
   /** Sets a byte-range lock of the open file description without waiting: -EAGAIN when another holds it. */
   setRangeLock(fd: number, type: number, start: number, length: number): number;
@@ -63,6 +64,7 @@ function bind(koffi: Koffi): Libc {
     'int64_t copy_file_range(int in, void *inOffset, int out, void *outOffset, size_t length, uint32_t flags)',
   );
   const preadv2 = optional('int64_t preadv2(int fd, void *iov, int count, int64_t offset, int flags)');
+  const linkat = declare('int linkat(int fromFolder, const char *from, int toFolder, const char *to, int flags)');
   const flock = declare('int flock(int fd, int operation)');
   const fcntlLock = declare('int fcntl(int fd, int command, ...)');
   const getsockopt = declare('int getsockopt(int fd, int level, int name, void *value, void *length)');
@@ -129,6 +131,7 @@ function bind(koffi: Koffi): Libc {
       return call(() => preadv2(fd, iovec, 1, position, flags));
     },
 
+    linkat: (fromFolder, from, toFolder, to, flags) => call(() => linkat(fromFolder, from, toFolder, to, flags)),
     flock: (fd, operation) => call(() => flock(fd, operation)),
     setRangeLock: (fd, type, start, length) => rangeLock(fd, abi.F_OFD_SETLK, type, start, length),
 

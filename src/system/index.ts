@@ -49,3 +49,4 @@ export {
   preallocate,
   punchHole,
 } from './sparse-file.ts';
+export { nameUnnamedFile, openUnnamedFile } from './unnamed-file.ts';
