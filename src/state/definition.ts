@@ -1,10 +1,9 @@
 import { z } from 'zod';
+import { absolutePath, guid } from './values.ts';
 
 /** Raised when the shape of vm.json changes; migrations.ts brings older files up. */
 export const SCHEMA_VERSION = 1;
 
-const guid = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);
-const absolutePath = z.string().startsWith('/');
 /** A file inside the machine's own data folder, so that nothing in a definition points a privileged caller elsewhere. */
 const dataFile = z.string().regex(/^(?:[A-Za-z0-9][A-Za-z0-9._-]*\/)*[A-Za-z0-9][A-Za-z0-9._-]*$/);
 

@@ -15,6 +15,7 @@ export {
   type SnapshotDefinition,
   type VmDefinition,
 } from './definition.ts';
+export { type HeldOperation, type Operation, OperationJournal } from './operations.ts';
 export {
   checkRunFolder,
   ensureFolder,

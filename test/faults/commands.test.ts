@@ -1,3 +1,4 @@
-import { describeKilledCommands } from './commands.ts';
+import { describeKilledCommands, describeKilledLives } from './commands.ts';
 
 describeKilledCommands(3);
+describeKilledLives(6);

@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { poll } from '../../src/async/index.ts';
@@ -136,6 +136,48 @@ const COMMANDS: readonly Interrupted[] = [
   },
 ];
 
+/** Files that belong to machines, wherever they lie in the fixture's folder, less what the home has anyway. */
+async function machineFiles({ folder, home }: FaultFixture): Promise<string[]> {
+  const below = async (path: string): Promise<string[]> => await readdir(path).catch(() => []);
+  const disks = (await below(folder)).filter((name) => name.endsWith('.vhdx') || name.endsWith('.hv-new'));
+  return [...disks, ...(await below(join(home, 'vms'))), ...(await below(join(home, 'operations')))];
+}
+
+/**
+ * Kills the making and the deleting of a machine with a disk at so many moments. Afterwards both are there or neither is.
+ */
+export function describeKilledLives(moments: number): void {
+  describe(`machines whose making or deletion is killed at ${moments} moments`, () => {
+    let fixture: FaultFixture;
+    beforeAll(async () => {
+      fixture = await faultFixture();
+    });
+    afterAll(() => fixture.close());
+
+    it.each(['create', 'delete'] as const)('%s', async (verb) => {
+      const disk = join(fixture.folder, 'brief.vhdx');
+      const create = ['vm', 'create', 'brief', '--disk', disk, '--new-disk', '64M'];
+      const words = verb === 'create' ? create : ['vm', 'delete', 'brief', '--with-disks', '--yes'];
+      const left = new Set<number>();
+      let wholeMs = 0;
+      for (let moment = -1; moment < moments; moment++) {
+        if (verb === 'delete') expect((await command(fixture, create)).status).toBe(0);
+        const began = performance.now();
+        const killed = moment < 0 ? {} : { killAfterMs: wholeMs * (0.5 + (0.5 * (moment + 0.5)) / moments) };
+        await command(fixture, words, killed);
+        if (moment < 0) wholeMs = performance.now() - began;
+        await (await fixture.reopen()).close();
+        const files = await machineFiles(fixture);
+        left.add(files.length);
+        const [machine] = await fixture.host.vms.list();
+        expect(files.sort()).toEqual(machine ? [machine.id, 'brief.vhdx'].sort() : []);
+        if (machine) await fixture.host.vms.delete(machine.id, { withDisks: true });
+      }
+      expect(left.has(verb === 'create' ? 2 : 0)).toBe(true);
+    });
+  });
+}
+
 /**
  * Kills each command at `moments` moments of its run. Afterwards the machine is in one of the legal states, its disk is
  * one of the whole ones, no QEMU is left over, the next commands work, and what was half made is collected.
@@ -151,7 +193,7 @@ export function describeKilledCommands(moments: number): void {
     const machine = async (): Promise<string> => {
       const found = (await fixture.host.vms.list()).find((vm) => vm.name === NAME);
       if (found) return found.id;
-      await rm(join(fixture.folder, `${NAME}.vhdx`), { force: true }); // deleting died before it came to the disk
+      await (await fixture.reopen()).close(); // finishes a deletion that died before it came to the disk
       const id = await bareMachine(fixture, NAME);
       await writeDisk(fixture, id, 1, 'a');
       return id;

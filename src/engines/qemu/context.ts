@@ -2,6 +2,7 @@ import { sleep } from '../../async/index.ts';
 import { isHvError } from '../../errors/index.ts';
 import {
   type HvPaths,
+  OperationJournal,
   readSettings,
   type StoredSettings,
   type VmDefinition,
@@ -18,10 +19,12 @@ const WORKER_TIMEOUT_MS = 15_000;
 export class EngineContext {
   readonly paths: HvPaths;
   readonly store: VmStore;
+  readonly operations: OperationJournal;
 
   constructor(paths: HvPaths) {
     this.paths = paths;
     this.store = new VmStore(paths);
+    this.operations = new OperationJournal(paths);
   }
 
   settings(): Promise<StoredSettings> {

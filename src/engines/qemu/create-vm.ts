@@ -10,6 +10,7 @@ import { isRoot } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import { makeDataFolder, removeDataFolder } from './data-folder.ts';
 import { canonicalPath, type QemuDiskService } from './disks.ts';
+import { ownedFile } from './unfinished.ts';
 
 /** A plan that passed every check; nothing has been made. */
 interface Plan {
@@ -118,15 +119,19 @@ export async function createVm(
   await using _names = await context.store.lockNames({ signal: long.signal });
   const { options, disk, allowedParents } = await planVm(context, disks, given);
   const existing = await context.store.list();
+  const id = freshId(existing);
+  const paths = vmPaths(context.paths, id);
+  const dataPath = join((await context.settings()).vmPath, id, 'data');
+  await using operation = await context.operations.begin({ kind: 'create-vm', vmId: id, dataPath, newDisk: null });
   await using undo = new Undo();
+  undo.defer(() => operation.finish());
   let diskPath = disk?.path;
   if (disk?.isNew && options.newDiskSizeBytes !== undefined) {
     if (options.diskPath === undefined) await ensureDiskFolder((await context.settings()).vhdPath);
     diskPath = (await createVhd(disk.path, { type: 'dynamic', sizeBytes: options.newDiskSizeBytes, ...long })).path;
     undo.defer(() => rm(disk.path, { force: true }));
+    await operation.update({ kind: 'create-vm', vmId: id, dataPath, newDisk: (await ownedFile(diskPath)) ?? null });
   }
-  const id = freshId(existing);
-  const paths = vmPaths(context.paths, id);
   undo.defer(() => context.store.remove(id));
   await ensureFolder(paths.folder);
   const driveId = randomUUID();
@@ -135,7 +140,7 @@ export async function createVm(
     id,
     creationTime: new Date().toISOString(),
     user: isRoot() ? freshUser(existing) : null,
-    dataPath: join((await context.settings()).vmPath, id, 'data'),
+    dataPath,
     machineType: null,
     nvramFile: null,
     specification: {
@@ -178,6 +183,7 @@ export async function createVm(
   // Layers are told apart by their paths, and a disk names its parent by the path without links.
   await context.store.save({ ...planned, dataPath: await realpath(planned.dataPath) });
   undo.commit();
+  await operation.finish();
   return { id };
 }
 

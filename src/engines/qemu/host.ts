@@ -10,6 +10,7 @@ import { runtimeRecords } from './keeper/keeper.ts';
 import { QemuSnapshotService } from './snapshots.ts';
 import { QemuSwitchService } from './switches.ts';
 import { QemuSystemService } from './system.ts';
+import { finishOperations } from './unfinished.ts';
 import { QemuVmService } from './vms.ts';
 
 /** The Host contract on QEMU. Opening it brings back workers whose keeper died with them. */
@@ -35,6 +36,7 @@ export class QemuHost implements Host {
     const context = new EngineContext(resolvePaths(options));
     await checkRunFolder(context.paths);
     await rescueOrphans(context);
+    await finishOperations(context);
     return new QemuHost(context);
   }
 

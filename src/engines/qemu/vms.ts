@@ -1,7 +1,7 @@
-import { rm, unlink } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, sleep, throwIfAborted } from '../../async/index.ts';
-import { fromSystemError, HvError, invariant, isHvError, isSystemError } from '../../errors/index.ts';
+import { HvError, invariant, isHvError } from '../../errors/index.ts';
 import type { ConsoleEndpoint, VmLogs, VmService } from '../../host/index.ts';
 import { type CreateVmOptions, type VmInfo, type VmSummary, validName, type WaitCondition } from '../../model/index.ts';
 import { type VmDefinition, vmPaths } from '../../state/index.ts';
@@ -15,6 +15,7 @@ import { finishPending, isOwnLayer, simplifyLayers } from './layers.ts';
 import { type Observation, observe, uptimeSeconds } from './observe.ts';
 import { SOCKETS } from './qemu-arguments.ts';
 import { discardSavedState, forceOff, judge, saveMachine, startMachine } from './run-state.ts';
+import { ownedFiles, removeOwnedFile } from './unfinished.ts';
 import { order } from './worker/client.ts';
 import { SERIAL_LOG } from './worker/launch.ts';
 import { QEMU_LOG } from './worker/qemu-process.ts';
@@ -193,14 +194,16 @@ export class QemuVmService implements VmService {
     return this.#context.withLock(vmId, options.signal, async (found) => {
       await judge(this.#context, found, 'delete');
       await this.#context.releaseDisks(vmId);
-      const disks = Object.values(found.attached);
       const definition = options.withDisks ? found : await this.#bringDisksUp(found, options);
+      const disks = options.withDisks ? await ownedFiles(Object.values(found.attached)) : [];
+      const { dataPath } = definition;
+      await using operation = await this.#context.operations.begin({ kind: 'delete-vm', vmId, dataPath, disks });
       await this.#context.store.remove(vmId);
       await removeDataFolder(definition);
       await rm(this.#context.runFolder(vmId), { recursive: true, force: true });
-      if (!options.withDisks) return { deletedPaths: [] };
       const deletedPaths: string[] = [];
-      for (const path of disks) if (await removeFile(path)) deletedPaths.push(path);
+      for (const disk of disks) if (await removeOwnedFile(disk)) deletedPaths.push(disk.path);
+      await operation.finish();
       return { deletedPaths };
     });
   }
@@ -301,17 +304,6 @@ export class QemuVmService implements VmService {
   async #tell(vmId: string, op: 'pause' | 'resume' | 'reset' | 'shutdown'): Promise<void> {
     await using worker = await this.#context.worker(vmId);
     await worker.call(order({ op }));
-  }
-}
-
-/** Whether there was one. */
-async function removeFile(path: string): Promise<boolean> {
-  try {
-    await unlink(path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return false;
-    throw fromSystemError(error, `could not delete ${path}`, { path });
   }
 }
 

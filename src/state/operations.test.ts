@@ -1,0 +1,64 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { type HeldOperation, type Operation, OperationJournal } from './operations.ts';
+import { type HvPaths, resolvePaths } from './paths.ts';
+
+let paths: HvPaths;
+let journal: OperationJournal;
+const created = (): Operation => ({ kind: 'create-vm', vmId: randomUUID(), dataPath: '/data', newDisk: null });
+
+beforeEach(async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'hv-operations-'));
+  paths = resolvePaths({ home: join(folder, 'home'), run: join(folder, 'run') });
+  journal = new OperationJournal(paths);
+});
+
+afterEach(() => rm(join(paths.home, '..'), { recursive: true }));
+
+async function unfinished(): Promise<HeldOperation[]> {
+  const found: HeldOperation[] = [];
+  for await (const held of journal.unfinished()) found.push(held);
+  return found;
+}
+
+it('finds what was left, and nothing that is at work or over', async () => {
+  expect(await unfinished()).toEqual([]);
+  const [left, working, over] = [created(), created(), created()];
+  await (await journal.begin(left))[Symbol.asyncDispose]();
+  const held = await journal.begin(working);
+  await (await journal.begin(over)).finish();
+  const found = await unfinished();
+  expect(found.map(({ operation }) => operation)).toEqual([left]);
+  expect(await unfinished()).toEqual([]); // the one that was found is held now
+  for (const each of [...found, held]) await each.finish();
+  expect(await readdir(paths.operations)).toEqual([]);
+});
+
+it('remembers the last that was written down', async () => {
+  const begun = created();
+  const held = await journal.begin(begun);
+  const more: Operation = { ...begun, kind: 'create-vm', newDisk: { path: '/disk.vhdx', identity: '1:2:3' } };
+  await held.update(more);
+  await held[Symbol.asyncDispose]();
+  expect((await unfinished()).map(({ operation }) => operation)).toEqual([more]);
+});
+
+it('lets one command at a time at a machine', async () => {
+  const begun = created();
+  const held = await journal.begin(begun);
+  await expect(journal.begin(begun)).rejects.toMatchObject({ code: 'in-use' });
+  await held.finish();
+  await (await journal.begin(begun)).finish();
+});
+
+it('takes no damaged file for an operation', async () => {
+  await (await journal.begin(created())).finish();
+  const names = ['text', '{"kind":"create-vm"}', JSON.stringify({ ...created(), kind: 'format-host' }), ''];
+  for (const text of [...names, JSON.stringify(created())]) {
+    await writeFile(join(paths.operations, `${randomUUID()}.json`), text);
+  }
+  expect(await unfinished()).toEqual([]);
+});
