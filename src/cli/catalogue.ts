@@ -75,6 +75,7 @@ export const NOUNS: readonly Noun[] = [
       serve: () => import('./commands/vhd/serve.ts'),
       dependencies: () => import('./commands/vhd/dependencies.ts'),
       scsi: () => import('./commands/vhd/scsi.ts'),
+      merge: () => import('./commands/vhd/merge.ts'),
       'set-parent': () => import('./commands/vhd/set-parent.ts'),
     },
     groups: {

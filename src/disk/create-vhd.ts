@@ -146,6 +146,7 @@ function plannedInfo(path: string, plan: NewImage): VhdInfo {
     identifier: null,
     dataWriteGuid: null,
     inUse: false,
+    unfinishedMergeInto: null,
   };
   if (plan.format === 'raw') {
     const geometry = { blockSizeBytes: null, logicalSectorSizeBytes: 512, physicalSectorSizeBytes: 4096 };

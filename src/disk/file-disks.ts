@@ -4,6 +4,7 @@ import { HvError, isHvError } from '../errors/index.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
 import { knownChildren } from './known-children.ts';
+import { type MergeResult, type MergeStep, type MergeVhdOptions, mergeSteps, mergeVhd } from './merge-vhd.ts';
 import { type SetParentOptions, setParent } from './set-parent.ts';
 import { type VhdInfo, vhdInfo } from './vhd-info.ts';
 
@@ -45,6 +46,26 @@ export class FileDisks {
     await this.mayChange(path, options);
     await setParent(resolve(path), resolve(parentPath), options);
     return vhdInfo(resolve(path), { allowParents: options.allowParents });
+  }
+
+  async merge(path: string, options: MergeVhdOptions & ChangeOptions = {}): Promise<MergeResult> {
+    if (options.force !== true) {
+      for (const step of mergeSteps(resolve(path), options)) await this.#mayMerge(step, options);
+    }
+    return mergeVhd(resolve(path), options);
+  }
+
+  async #mayMerge({ path, childPath, isMerged }: MergeStep, options: MergeVhdOptions & ChangeOptions): Promise<void> {
+    const { signal, keepFiles = false } = options;
+    // The source itself is only read; disks that stand on it are linked anew when it goes.
+    const except = childPath === undefined ? (await knownChildren(path, { signal })).paths : [childPath];
+    await this.mayChange(path, { signal, except });
+    const [user] = isMerged && !keepFiles ? await this.users(path) : [];
+    if (!user) return;
+    throw new HvError('in-use', `${path} is a disk of the machine "${user.name}", which a merge would remove`, {
+      detail: { path, vm: user.name, id: user.id },
+      hint: 'Keep the merged files with --keep, or detach the disk first; or use --force.',
+    });
   }
 
   async dependencies(path: string, options: DependenciesOptions = {}): Promise<DiskDependencies> {

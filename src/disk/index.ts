@@ -20,6 +20,7 @@ export { type DiskFormat, formatOf } from './disk-format.ts';
 export { type ChangeOptions, type DiskUser, FileDisks, type MayChangeOptions } from './file-disks.ts';
 export { type KnownChildren, type KnownChildrenOptions, knownChildren } from './known-children.ts';
 export { type MergeOptions, mergeIntoParent } from './merge.ts';
+export { type MergeResult, type MergeVhdOptions, mergeVhd } from './merge-vhd.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';
 export type { LinkState } from './read-chain.ts';

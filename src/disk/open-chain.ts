@@ -22,8 +22,10 @@ export interface OpenChainOptions {
   /** Folders or files outside of a child's own folder where parents may lie. */
   readonly allowParents: readonly string[];
   readonly signal?: AbortSignal | undefined;
-  /** How the leaf's parent is opened; parents further up are always for reading. Default `read`. */
+  /** How the leaf's parent is opened. Default `read`. */
   readonly parentAccess?: 'read' | 'write';
+  /** Depths of further parents that are opened for writing; the leaf's parent is at 1. */
+  readonly writableDepths?: readonly number[];
 }
 
 /**
@@ -66,7 +68,7 @@ export function openImageChain(leafPath: string, options: OpenChainOptions): Cha
 }
 
 function writableParent(options: OpenChainOptions, depth: number): boolean {
-  return depth === 1 && options.parentAccess === 'write';
+  return (depth === 1 && options.parentAccess === 'write') || options.writableDepths?.includes(depth) === true;
 }
 
 /** Closes files that were opened in vain; nothing was written to them. */

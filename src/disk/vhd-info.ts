@@ -3,6 +3,7 @@ import { throwIfAborted } from '../async/index.ts';
 import type { DiskType, ParentReference } from '../formats/disk-image.ts';
 import { readVhdxSummary } from '../formats/vhdx/index.ts';
 import { type DiskFormat, formatOf } from './disk-format.ts';
+import { unfinishedMerge } from './merge-vhd.ts';
 import { mayHoldParent, parentCandidates, resolveAllowed, saidParent } from './parent-paths.ts';
 import { openToLook } from './read-link.ts';
 
@@ -26,6 +27,8 @@ export interface VhdInfo {
   readonly parentFound: boolean;
   /** Another process has it open for writing. */
   readonly inUse: boolean;
+  /** A merge of this file was cut short: the file that it goes into. Merging again brings it to its end. */
+  readonly unfinishedMergeInto: string | null;
 }
 
 export interface VhdInfoOptions {
@@ -60,6 +63,7 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
         parentPath: null,
         parentFound: false,
         inUse,
+        unfinishedMergeInto: null,
       };
     }
     const { header, metadata } = readVhdxSummary(file.store, inUse);
@@ -77,6 +81,7 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
       dataWriteGuid: header.dataWriteGuid,
       ...parent,
       inUse,
+      unfinishedMergeInto: unfinishedMerge(file.path)?.targetPath ?? null,
     };
   } finally {
     file.store.close();

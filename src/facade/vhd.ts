@@ -3,6 +3,8 @@ import type {
   CreateVhdOptions,
   DependenciesOptions,
   DiskDependencies,
+  MergeResult,
+  MergeVhdOptions,
   SetParentOptions,
   VhdInfo,
 } from '../disk/index.ts';
@@ -51,6 +53,14 @@ export class Vhd {
    */
   setParent(parentPath: string, options: SetParentOptions & ChangeOptions = {}): Promise<VhdInfo> {
     return this.#host.disks.setParent(this.path, parentPath, options);
+  }
+
+  /**
+   * Merges this differencing disk into its parent, or further up; the merged files go unless they are to be kept.
+   * @throws HvError `invalid-state`, `invalid-argument`, `in-use`, `no-space`, `parent-changed`, `not-found`, `aborted`
+   */
+  merge(options: MergeVhdOptions & ChangeOptions = {}): Promise<MergeResult> {
+    return this.#host.disks.merge(this.path, options);
   }
 
   /** On what this disk stands and what stands on it. @throws HvError `not-found`, `corrupt` */

@@ -6,6 +6,8 @@ import type {
   DiskDependencies,
   DiskUser,
   MayChangeOptions,
+  MergeResult,
+  MergeVhdOptions,
   SetParentOptions,
   VhdInfo,
 } from '../disk/index.ts';
@@ -24,6 +26,13 @@ export interface DiskService {
    * @throws `parent-changed`, `invalid-state`, `invalid-argument`, `unsupported`, `in-use`, `not-found`
    */
   setParent(path: string, parentPath: string, options?: SetParentOptions & ChangeOptions): Promise<VhdInfo>;
+
+  /**
+   * Merges a differencing disk into its parent, or further up; resumed when called again. Windows: MergeVirtualHardDisk
+   * (Msvm_ImageManagementService), MergeVirtualDisk (virtdisk.h).
+   * @throws `invalid-state`, `invalid-argument`, `in-use`, `no-space`, `parent-changed`, `not-found`, `aborted`
+   */
+  merge(path: string, options?: MergeVhdOptions & ChangeOptions): Promise<MergeResult>;
 
   /** On what a disk stands and what stands on it. Windows: GetStorageDependencyInformation (virtdisk.h). @throws `not-found`, `corrupt` */
   dependencies(path: string, options?: DependenciesOptions): Promise<DiskDependencies>;

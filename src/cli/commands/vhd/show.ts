@@ -18,6 +18,7 @@ export function showVhd(path: string, info: VhdInfo, output: Output): Promise<st
     ['Block size', info.blockSizeBytes ? showBytes(info.blockSizeBytes) : null],
     ['Logical sector', showBytes(info.logicalSectorSizeBytes)],
     ['In use', info.inUse ? 'yes, by another process' : null],
+    ['Unfinished', info.unfinishedMergeInto && `its merge into ${info.unfinishedMergeInto}: merge it again to go on`],
     ['Identifier', info.identifier],
     ['Parent', info.parentPath === null ? null : info.parentPath + parentNote(info.parentPath, info.parentFound)],
   ]);
