@@ -1,3 +1,4 @@
+import type { LongOptions } from '../async/index.ts';
 import type { ByteStore } from '../store/index.ts';
 
 /** What a disk file is: whole at once, growing, or only what differs from its parent. */
@@ -44,6 +45,18 @@ export function* joinSegments(segments: Iterable<Segment>): Generator<Segment> {
     }
   }
   if (pending) yield pending;
+}
+
+/** A block of the disk that holds space in a file of its own. */
+export interface HeldBlock {
+  readonly offset: number;
+  /** The bytes of the disk in it: the last block may hold fewer than the others. */
+  readonly length: number;
+  /**
+   * `whole`: all that it reads lies in this file; `part`: some of it comes from the parent; `unused`: it reads as zero, and
+   * its space holds nothing.
+   */
+  readonly kind: 'whole' | 'part' | 'unused';
 }
 
 /** The paths under which a differencing file says that its parent may lie, as they stand in the file. */
@@ -99,6 +112,23 @@ export interface DiskImage extends ParentDisk {
   resize(sizeBytes: number): void;
   /** Makes a GUID the disk's own id, durable. @throws HvError `invalid-argument` (no GUID), `permission-denied`, `io` */
   changeVirtualDiskId(id: string): void;
+  /**
+   * The blocks that hold space in this file, in the disk's order; none where the format has no blocks. The consumer may
+   * change blocks that it was given before it asks for the next.
+   */
+  heldBlocks(): Generator<HeldBlock>;
+  /**
+   * Gives back the space of a block, named by its offset, that reads as zero in any case: what the disk holds, and so
+   * `contentId`, stay as they are. The caller has read it; where freeing it would show something else (a parent's data
+   * in a format that has no mark for zeros), nothing happens. @returns whether the space is free
+   */
+  releaseZeroBlock(offset: number): boolean;
+  /**
+   * Moves what lies last in the file into free space nearer to its front, and cuts the file. The disk's contents and
+   * `contentId` stay; at every moment of it the file is whole. An abort ends it between two moves.
+   * @throws HvError `permission-denied`, `io`, `no-space`, `corrupt`, `aborted`
+   */
+  reclaimSpace(options: LongOptions): Promise<void>;
   /** Everything written before survives a power cut when it returns. Calls that wait for the same flush share one. */
   flush(): Promise<void>;
   /** The same, at once: for moments in which nothing may come between. */

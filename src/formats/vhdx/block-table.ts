@@ -19,6 +19,19 @@ const MAX_OFFSET_MIB = 2 ** 27;
 /** Tables up to this size are checked when the file is opened: 32 TiB in blocks of 32 MiB. */
 const CHECK_AT_OPEN_BYTES = 8 * MIB;
 
+/** How much of the table is read at once where all of it is looked at. */
+const READ_BYTES = MIB;
+const ZEROS = Buffer.alloc(READ_BYTES);
+
+/** An entry that owns space in the file. */
+export interface TableOwner {
+  readonly index: number;
+  readonly state: number;
+  readonly fileOffset: number;
+  /** The payload block; -1 for a sector bitmap. */
+  readonly block: number;
+}
+
 /** How many entries lie where (2.5). */
 export interface TableGeometry {
   /** Payload blocks to a sector bitmap block. */
@@ -47,8 +60,6 @@ export function tableGeometry(disk: {
  */
 export class BlockTable {
   readonly geometry: TableGeometry;
-  /** True once every entry has been checked: then the gaps between blocks are known to be free. */
-  readonly isFullyChecked: boolean;
   /** The end of the last structure or block seen so far. */
   readonly endOffset: number;
   readonly #name: string;
@@ -59,6 +70,7 @@ export class BlockTable {
   readonly #fileSize: number;
   readonly #pageCount: number;
   readonly #checked: Uint8Array;
+  #isFullyChecked: boolean;
 
   constructor(
     name: string,
@@ -83,14 +95,14 @@ export class BlockTable {
     this.#pageCount = pageCount;
     this.#checked = new Uint8Array(Math.ceil(pageCount / 8));
     if (before) {
-      this.isFullyChecked = before.isFullyChecked;
+      this.#isFullyChecked = before.#isFullyChecked;
       this.endOffset = before.endOffset;
       this.#checked.set(before.#checked.subarray(0, this.#checked.length));
       for (let page = before.#pageCount; page < pageCount; page++) this.#noteChecked(page);
       return;
     }
-    this.isFullyChecked = tableBytes <= CHECK_AT_OPEN_BYTES;
-    if (this.isFullyChecked) for (let page = 0; page < pageCount; page++) this.#pageOf(page * ENTRIES_PER_PAGE);
+    this.#isFullyChecked = tableBytes <= CHECK_AT_OPEN_BYTES;
+    if (this.#isFullyChecked) for (let page = 0; page < pageCount; page++) this.#pageOf(page * ENTRIES_PER_PAGE);
     // The last block alone may be cut off by the file's end; its whole extent must not be handed out again.
     const last = this.payloadIndex(this.geometry.payloadBlocks - 1);
     const page = this.pageOf(last);
@@ -106,6 +118,79 @@ export class BlockTable {
     const sizeBytes = Math.max(this.#fileSize, fileSizeBytes);
     const file = { sizeBytes, structuresEnd: this.endOffset };
     return new BlockTable(this.#name, this.#cache, this.#occupancy, region, metadata, file, this);
+  }
+
+  /** True once every entry has been checked: then the gaps between blocks are known to be free. */
+  get isFullyChecked(): boolean {
+    return this.#isFullyChecked;
+  }
+
+  /** Checks every entry that has not been looked at yet. Takes time for what is filled. @throws HvError `corrupt`, `io` */
+  checkAll(): void {
+    if (this.#isFullyChecked) return;
+    for (const index of this.filledPages(0)) {
+      this.#cache.trim();
+      this.#pageOf(index);
+    }
+    this.#isFullyChecked = true;
+  }
+
+  /**
+   * The first entries of those pages that hold anything, from the page of `fromIndex` on. The table is read in large
+   * pieces, so that the many empty pages of a large disk cost little; pages found empty count as checked.
+   */
+  *filledPages(fromIndex: number): Generator<number> {
+    const bytes = Buffer.alloc(READ_BYTES);
+    const perPiece = READ_BYTES / PAGE_BYTES;
+    for (let first = Math.floor(fromIndex / ENTRIES_PER_PAGE); first < this.#pageCount; first += perPiece) {
+      const count = Math.min(perPiece, this.#pageCount - first);
+      this.#cache.readThrough(this.#offset + first * PAGE_BYTES, bytes, count * PAGE_BYTES);
+      if (isZero(bytes, 0, count * PAGE_BYTES)) {
+        for (let page = first; page < first + count; page++) this.#noteChecked(page);
+        continue;
+      }
+      for (let page = 0; page < count; page++) {
+        if (isZero(bytes, page * PAGE_BYTES, PAGE_BYTES)) this.#noteChecked(first + page);
+        else yield (first + page) * ENTRIES_PER_PAGE;
+      }
+    }
+  }
+
+  /** The entries that own space in the file, in the table's order: payload blocks and sector bitmaps. */
+  *owners(): Generator<TableOwner> {
+    for (const first of this.filledPages(0)) {
+      this.#cache.trim();
+      const end = Math.min(first + ENTRIES_PER_PAGE, this.geometry.entryCount);
+      for (let index = first; index < end; index++) {
+        // Looked up again each time: the consumer may have changed it, and the page may have left the cache.
+        const page = this.#pageOf(index);
+        if (BlockTable.ownsSpace(stateIn(page, index)) && offsetIn(page, index) !== 0) yield this.ownerAt(index);
+      }
+    }
+  }
+
+  /** What an entry that owns space says. */
+  ownerAt(index: number): TableOwner {
+    const page = this.#pageOf(index);
+    const chunkEntries = this.geometry.chunkRatio + 1;
+    const isBitmap = index % chunkEntries === this.geometry.chunkRatio;
+    const block = isBitmap ? -1 : index - Math.floor(index / chunkEntries);
+    return { index, state: stateIn(page, index), fileOffset: offsetIn(page, index), block };
+  }
+
+  /** How many payload blocks from `block` on, at most `limit`, have an entry that is all zero; looks at its page alone. */
+  emptyRun(block: number, limit: number): number {
+    const { chunkRatio } = this.geometry;
+    let index = this.payloadIndex(block);
+    const page = this.#pageOf(index);
+    const end = index - (index % ENTRIES_PER_PAGE) + ENTRIES_PER_PAGE;
+    let found = 0;
+    for (; index < end && found < limit; index++) {
+      if (index % (chunkRatio + 1) === chunkRatio) continue;
+      if (wordIn(page, index, 0) !== 0 || wordIn(page, index, 1) !== 0) break;
+      found++;
+    }
+    return found;
   }
 
   /** Whether an entry of this state points at space that is its own. */
@@ -195,6 +280,10 @@ export class BlockTable {
     const { blockSizeBytes, virtualSizeBytes } = this.#metadata;
     return Math.min(blockSizeBytes, virtualSizeBytes - block * blockSizeBytes);
   }
+}
+
+function isZero(bytes: Buffer, start: number, length: number): boolean {
+  return bytes.subarray(start, start + length).equals(ZEROS.subarray(0, length));
 }
 
 function wordIn(page: MetadataPage, index: number, word: 0 | 1): number {

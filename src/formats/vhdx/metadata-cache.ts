@@ -38,6 +38,15 @@ export class MetadataCache {
     return page;
   }
 
+  /** Reads whole pages as they are now, changed ones included, without keeping them. */
+  readThrough(fileOffset: number, target: Uint8Array, length: number): void {
+    this.#store.read(fileOffset, target, 0, length);
+    for (const page of this.#dirty) {
+      const at = page.fileOffset - fileOffset;
+      if (at >= 0 && at < length) target.set(page.bytes, at);
+    }
+  }
+
   /** Keeps the cache bounded. Called between operations only: pages that one of them holds must stay the only copies. */
   trim(): void {
     if (this.#pages.size > MAX_PAGES) this.#forgetSome();

@@ -2,7 +2,7 @@ import type { ByteStore } from '../../store/index.ts';
 import { MIB } from './format.ts';
 import type { Occupancy } from './occupancy.ts';
 
-interface Range {
+export interface Range {
   readonly fileOffset: number;
   readonly length: number;
 }
@@ -10,6 +10,19 @@ interface Range {
 interface FreedRange extends Range {
   /** The log entry that took away the last pointer to it. */
   readonly sequence: number;
+}
+
+function mergeRanges(ranges: readonly Range[]): Range[] {
+  const merged: Range[] = [];
+  for (const range of [...ranges].sort((a, b) => a.fileOffset - b.fileOffset)) {
+    const last = merged.at(-1);
+    if (last && last.fileOffset + last.length === range.fileOffset) {
+      merged[merged.length - 1] = { fileOffset: last.fileOffset, length: last.length + range.length };
+    } else {
+      merged.push(range);
+    }
+  }
+  return merged;
 }
 
 /**
@@ -67,13 +80,12 @@ export class SpaceAllocator {
 
   /** Gives up the available space at the end. @returns the file's new end, or undefined where its end is in use */
   takeEnd(): number | undefined {
-    const before = this.#end;
-    for (;;) {
-      const index = this.#available.findIndex(({ fileOffset, length }) => fileOffset + length === this.#end);
-      const [range] = index < 0 ? [] : this.#available.splice(index, 1);
-      if (!range) return this.#end < before ? this.#end : undefined;
-      this.#end = range.fileOffset;
-    }
+    this.#available = mergeRanges(this.#available);
+    const last = this.#available.at(-1);
+    if (!last || last.fileOffset + last.length !== this.#end) return undefined;
+    this.#available.pop();
+    this.#end = last.fileOffset;
+    return this.#end;
   }
 
   /** Gives a range back; log entry `sequence` is the one that no longer points at it. */
@@ -108,10 +120,33 @@ export class SpaceAllocator {
     this.#freed = later;
   }
 
-  /** Counts gaps between the file's structures as freed: their contents are unknown, and nothing points at them. */
+  /**
+   * Counts gaps between the file's structures as freed: their contents are unknown, and nothing points at them. No
+   * flush may be under way: what one has taken along would be counted twice.
+   */
   adoptGaps(): void {
+    const known = [...this.#freed, ...this.#punched, ...this.#available];
+    for (const { fileOffset, length } of known) this.#occupancy.take(fileOffset, length);
     for (const { fileOffset, length } of this.#occupancy.gaps(this.#end)) {
       if (fileOffset >= MIB) this.#freed.push({ fileOffset, length, sequence: 0 });
     }
+    for (const { fileOffset, length } of known) this.#occupancy.release(fileOffset, length);
+  }
+
+  /** Whether anything was given back that a later block, or the file system, could have. */
+  get hasFree(): boolean {
+    return this.#freed.length + this.#punched.length + this.#available.length > 0;
+  }
+
+  /** Hands over all available ranges, in order, neighbours joined; makeAvailable() takes back what is left of them. */
+  takeAvailable(): readonly Range[] {
+    const ranges = mergeRanges(this.#available);
+    this.#available = [];
+    return ranges;
+  }
+
+  /** A part of a range from takeAvailable() is in use from now on. */
+  occupy(fileOffset: number, length: number): void {
+    this.#occupancy.take(fileOffset, length);
   }
 }

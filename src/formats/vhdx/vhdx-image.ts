@@ -1,7 +1,15 @@
+import type { LongOptions } from '../../async/index.ts';
 import { randomGuid, ZERO_GUID } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
-import { type DiskImage, type DiskType, joinSegments, type ParentDisk, type Segment } from '../disk-image.ts';
+import {
+  type DiskImage,
+  type DiskType,
+  type HeldBlock,
+  joinSegments,
+  type ParentDisk,
+  type Segment,
+} from '../disk-image.ts';
 import { BlockTable, offsetIn, setEntryIn, stateIn } from './block-table.ts';
 import { BITMAP, BITMAP_BLOCK_BYTES, MIB, PAYLOAD, SECTORS_PER_BITMAP_BLOCK, type VhdxHeader } from './format.ts';
 import { readCurrentHeader } from './header.ts';
@@ -22,6 +30,7 @@ import {
   userItems,
 } from './metadata-items.ts';
 import { Occupancy } from './occupancy.ts';
+import { reclaimSpace } from './reclaim.ts';
 import { readRegions, type VhdxRegions } from './regions.ts';
 import { ReplayOverlay } from './replay-targets.ts';
 import { type ChangedImage, growTable, type ImageParts, shrinkTable, validateSize } from './resize.ts';
@@ -400,7 +409,37 @@ export class VhdxImage implements DiskImage {
   /** A change of the file's structures that users of the disk can see, as one. */
   #change(make: (parts: ImageParts) => ChangedImage): void {
     this.#mustBeWritable();
-    const changed = make({
+    const changed = make(this.#parts());
+    this.#table = changed.table;
+    this.#regions = changed.regions;
+    this.#metadata = changed.metadata;
+    this.#sizeBytes = changed.metadata.virtualSizeBytes;
+    changed.finish();
+  }
+
+  *heldBlocks(): Generator<HeldBlock> {
+    for (const { block, state } of this.#table.owners()) {
+      if (block < 0) continue;
+      const kind = state === PAYLOAD.full ? 'whole' : state === PAYLOAD.partial ? 'part' : 'unused';
+      yield { offset: block * this.#blockSize, length: this.#bytesOf(block), kind };
+    }
+  }
+
+  releaseZeroBlock(offset: number): boolean {
+    this.#mustBeWritable();
+    this.#cache.trim();
+    this.#dropBlock(offset / this.#blockSize, PAYLOAD.zero);
+    return true;
+  }
+
+  async reclaimSpace(options: LongOptions): Promise<void> {
+    this.#mustBeWritable();
+    await this.flush();
+    await reclaimSpace(this.#parts(), options);
+  }
+
+  #parts(): ImageParts {
+    return {
       store: this.#store,
       journal: this.#journal,
       cache: this.#cache,
@@ -409,12 +448,7 @@ export class VhdxImage implements DiskImage {
       regions: this.#regions,
       metadata: this.#metadata,
       begin: () => this.#beforeChange(),
-    });
-    this.#table = changed.table;
-    this.#regions = changed.regions;
-    this.#metadata = changed.metadata;
-    this.#sizeBytes = changed.metadata.virtualSizeBytes;
-    changed.finish();
+    };
   }
 
   /**
@@ -461,10 +495,15 @@ export class VhdxImage implements DiskImage {
     for (let at = offset; at < end; ) {
       const block = Math.floor(at / this.#blockSize);
       const inBlock = at - block * this.#blockSize;
-      const count = Math.min(end - at, this.#blockSize - inBlock);
+      let count = Math.min(end - at, this.#blockSize - inBlock);
       this.#cache.trim();
       this.#find(block);
       const fileOffset = this.#fileOffset;
+      if (this.#state === PAYLOAD.notPresent && count < end - at) {
+        // Runs of absent blocks in one: a disk of 64 TiB has millions of them.
+        const blocks = this.#table.emptyRun(block, Math.ceil((end - block * this.#blockSize) / this.#blockSize));
+        count = Math.max(count, Math.min(end - at, blocks * this.#blockSize - inBlock));
+      }
       if (this.#state === PAYLOAD.full) {
         yield { offset: at, length: count, kind: 'data', depth, store: this.#store, fileOffset: fileOffset + inBlock };
       } else if (this.#state === PAYLOAD.notPresent) {

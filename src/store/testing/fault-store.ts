@@ -80,7 +80,8 @@ export class FaultStore implements ByteStore {
     this.#mustLive();
     if (++this.counts.write === this.failWrite) throw new HvError('io', 'the write failed as the test asked');
     this.#mustFit(position + length);
-    const bytes = source.slice(sourceStart, sourceStart + length);
+    // Not slice(): that of a Buffer shares its memory with the caller.
+    const bytes = new Uint8Array(source.subarray(sourceStart, sourceStart + length));
     this.#now.write(position, bytes, 0, length);
     this.#changed({ kind: 'write', position, bytes });
   }
