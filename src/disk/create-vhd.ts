@@ -1,6 +1,7 @@
 import { lstatSync, realpathSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
+import { parseGuid } from '../binary/index.ts';
 import { fromSystemError, HvError, invariant } from '../errors/index.ts';
 import type { DiskType } from '../formats/disk-image.ts';
 import { defaultBlockSize } from '../formats/vhdx/index.ts';
@@ -22,6 +23,8 @@ export interface CreateVhdOptions extends LongOptions {
   readonly logicalSectorSizeBytes?: number | undefined;
   /** 4096 (default) or 512; a differencing disk has its parent's unless it says otherwise. */
   readonly physicalSectorSizeBytes?: number | undefined;
+  /** The disk's own id, a GUID; default random. A differencing disk has its parent's. */
+  readonly virtualDiskId?: string | undefined;
   readonly format?: DiskFormat | undefined;
   /** Where parents of the parent may lie, beside their children's own folders. */
   readonly allowParents?: readonly string[] | undefined;
@@ -39,6 +42,10 @@ export async function createVhd(path: string, options: CreateVhdOptions): Promis
   const type = options.type ?? (options.parentPath === undefined ? 'dynamic' : 'differencing');
   if (type !== 'differencing' && options.parentPath !== undefined) {
     throw new HvError('invalid-argument', `a ${type} disk has no parent`, { detail: { path } });
+  }
+  if (options.virtualDiskId !== undefined && (type === 'differencing' || format === 'raw')) {
+    const why = format === 'raw' ? 'a raw disk has no id' : "a differencing disk has its parent's id";
+    throw new HvError('invalid-argument', why, { detail: { path, virtualDiskId: options.virtualDiskId } });
   }
   const target = resolveNew(path);
   const plan = type === 'differencing' ? planChild(target, format, options) : planDisk(type, format, options);
@@ -65,6 +72,7 @@ function planDisk(type: 'dynamic' | 'fixed', format: SupportedFormat, options: C
       blockSizeBytes: options.blockSizeBytes,
       logicalSectorSizeBytes: options.logicalSectorSizeBytes,
       physicalSectorSizeBytes: options.physicalSectorSizeBytes,
+      virtualDiskId: options.virtualDiskId === undefined ? undefined : parseGuid(options.virtualDiskId),
     },
   });
 }

@@ -62,6 +62,23 @@ describe('createVhd', () => {
     expect(readdirSync(folder).sort()).toEqual(['a.vhdx', 'link.vhdx']);
   });
 
+  test('a new disk has the id that it is given, where it can have one of its own', async () => {
+    const virtualDiskId = '5344a6ca-b8f3-4596-9001-86b58b1364db';
+    const made = await createVhd(at('a.vhdx'), {
+      sizeBytes: 64 * MIB,
+      virtualDiskId: `{${virtualDiskId.toUpperCase()}}`,
+    });
+    expect(made.identifier).toBe(virtualDiskId);
+    for (const [name, options] of [
+      ['b.vhdx', { sizeBytes: 64 * MIB, virtualDiskId: 'mine' }],
+      ['b.img', { sizeBytes: 64 * MIB, virtualDiskId }],
+      ['b.vhdx', { parentPath: at('a.vhdx'), virtualDiskId }],
+    ] as const) {
+      await expect(createVhd(at(name), options)).rejects.toMatchObject({ code: 'invalid-argument' });
+    }
+    expect(readdirSync(folder)).toEqual(['a.vhdx']);
+  });
+
   test('a fixed disk that does not fit takes nothing', async () => {
     const tooMuch = 63 * 2 ** 40;
     await expect(createVhd(at('big.vhdx'), { sizeBytes: tooMuch, type: 'fixed' })).rejects.toMatchObject({

@@ -37,15 +37,6 @@ it('finds what was left, and nothing that is at work or over', async () => {
   expect(await readdir(paths.operations)).toEqual([]);
 });
 
-it('remembers the last that was written down', async () => {
-  const begun = created();
-  const held = await journal.begin(begun);
-  const more: Operation = { ...begun, kind: 'create-vm', newDisk: { path: '/disk.vhdx', identity: '1:2:3' } };
-  await held.update(more);
-  await held[Symbol.asyncDispose]();
-  expect((await unfinished()).map(({ operation }) => operation)).toEqual([more]);
-});
-
 it('lets one command at a time at a machine', async () => {
   const begun = created();
   const held = await journal.begin(begun);

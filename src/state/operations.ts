@@ -16,7 +16,8 @@ const operation = z.discriminatedUnion('kind', [
     kind: z.literal('create-vm'),
     vmId: guid,
     dataPath: absolutePath,
-    newDisk: ownedFile.nullable(),
+    /** The disk that is made with it. The id is chosen before, so that the file can be told from any other. */
+    newDisk: z.strictObject({ path: absolutePath, virtualDiskId: guid }).nullable(),
   }),
   /** Finished where the machine's definition is gone: what it owned goes as well. */
   z.strictObject({
@@ -33,8 +34,6 @@ export type Operation = z.infer<typeof operation>;
 /** An operation that is under way here: nobody else works on it. Leaving its scope leaves it to whoever comes next. */
 export interface HeldOperation extends AsyncDisposable {
   readonly operation: Operation;
-  /** Writes down more of it. @throws HvError `no-space`, `io` */
-  update(operation: Operation): Promise<void>;
   /** It is over, done or undone. */
   finish(): Promise<void>;
 }
@@ -55,7 +54,7 @@ export class OperationJournal {
     await ensureFolder(this.#paths.operations);
     const held = new Held(this.#paths, await this.#lock(begun.vmId), begun);
     try {
-      await held.update(begun);
+      await writeFileAtomic(fileOf(this.#paths, begun.vmId), `${JSON.stringify(begun)}\n`);
       return held;
     } catch (error) {
       await held.finish();
@@ -110,27 +109,18 @@ function fileOf(paths: HvPaths, vmId: string): string {
 }
 
 class Held implements HeldOperation {
+  readonly operation: Operation;
   readonly #paths: HvPaths;
   readonly #lock: FileLock;
-  #operation: Operation;
 
   constructor(paths: HvPaths, lock: FileLock, begun: Operation) {
     this.#paths = paths;
     this.#lock = lock;
-    this.#operation = begun;
-  }
-
-  get operation(): Operation {
-    return this.#operation;
-  }
-
-  async update(changed: Operation): Promise<void> {
-    this.#operation = changed;
-    await writeFileAtomic(fileOf(this.#paths, changed.vmId), `${JSON.stringify(changed)}\n`);
+    this.operation = begun;
   }
 
   async finish(): Promise<void> {
-    for (const path of [fileOf(this.#paths, this.#operation.vmId), this.#lock.path]) {
+    for (const path of [fileOf(this.#paths, this.operation.vmId), this.#lock.path]) {
       try {
         await unlink(path);
       } catch (error) {

@@ -10,7 +10,6 @@ import { isRoot } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import { makeDataFolder, removeDataFolder } from './data-folder.ts';
 import { canonicalPath, type QemuDiskService } from './disks.ts';
-import { ownedFile } from './unfinished.ts';
 
 /** A plan that passed every check; nothing has been made. */
 interface Plan {
@@ -122,15 +121,17 @@ export async function createVm(
   const id = freshId(existing);
   const paths = vmPaths(context.paths, id);
   const dataPath = join((await context.settings()).vmPath, id, 'data');
-  await using operation = await context.operations.begin({ kind: 'create-vm', vmId: id, dataPath, newDisk: null });
+  const newDisk = disk?.isNew ? { path: disk.path, virtualDiskId: randomUUID() } : null;
+  await using operation = await context.operations.begin({ kind: 'create-vm', vmId: id, dataPath, newDisk });
   await using undo = new Undo();
   undo.defer(() => operation.finish());
   let diskPath = disk?.path;
-  if (disk?.isNew && options.newDiskSizeBytes !== undefined) {
+  if (newDisk && options.newDiskSizeBytes !== undefined) {
     if (options.diskPath === undefined) await ensureDiskFolder((await context.settings()).vhdPath);
-    diskPath = (await createVhd(disk.path, { type: 'dynamic', sizeBytes: options.newDiskSizeBytes, ...long })).path;
-    undo.defer(() => rm(disk.path, { force: true }));
-    await operation.update({ kind: 'create-vm', vmId: id, dataPath, newDisk: (await ownedFile(diskPath)) ?? null });
+    const { path, virtualDiskId } = newDisk;
+    const made = { type: 'dynamic', sizeBytes: options.newDiskSizeBytes, virtualDiskId } as const;
+    diskPath = (await createVhd(path, { ...made, ...long })).path;
+    undo.defer(() => rm(path, { force: true }));
   }
   undo.defer(() => context.store.remove(id));
   await ensureFolder(paths.folder);

@@ -1,5 +1,6 @@
 import { lstat, rm } from 'node:fs/promises';
-import { fromSystemError, isSystemError } from '../../errors/index.ts';
+import { vhdInfo } from '../../disk/index.ts';
+import { fromSystemError, isHvError, isSystemError } from '../../errors/index.ts';
 import type { Operation } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
 import { removeDataFolder } from './data-folder.ts';
@@ -58,6 +59,16 @@ async function clearAway(context: EngineContext, operation: Operation): Promise<
   await context.store.remove(operation.vmId);
   await removeDataFolder(operation);
   await rm(context.runFolder(operation.vmId), { recursive: true, force: true });
-  const files = operation.kind === 'create-vm' ? [operation.newDisk] : operation.disks;
-  for (const file of files) if (file) await removeOwnedFile(file);
+  if (operation.kind === 'delete-vm') for (const file of operation.disks) await removeOwnedFile(file);
+  else if (operation.newDisk) await removeNewDisk(operation.newDisk.path, operation.newDisk.virtualDiskId);
+}
+
+/** A disk file is there as a whole or not at all; one that is not the machine's stays. */
+async function removeNewDisk(path: string, virtualDiskId: string): Promise<void> {
+  try {
+    if ((await vhdInfo(path)).identifier === virtualDiskId) await rm(path, { force: true });
+  } catch (error) {
+    if (!isHvError(error)) throw fromSystemError(error, `could not remove ${path}`, { path });
+    // It was not made yet, or is nothing that this engine makes.
+  }
 }
