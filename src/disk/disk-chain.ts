@@ -3,10 +3,22 @@ import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fromSystemError, HvError, invariant, isSystemError } from '../errors/index.ts';
 import type { DiskImage, DiskType, Segment } from '../formats/disk-image.ts';
 import type { BlockDevice, Extent, FileRange } from './block-device.ts';
+import {
+  type ChangeTrackingInfo,
+  type DiskChanges,
+  disableTracking,
+  enableTracking,
+  type QueryChangesOptions,
+  queryChain,
+  takeReferencePoint,
+  trackChild,
+  trackingInfo,
+} from './chain-changes.ts';
 import { childOf } from './child-file.ts';
 import { createImageFile, syncFolder } from './create-file.ts';
 import { type ChainLayer, MAX_CHAIN_DEPTH } from './open-chain.ts';
 import { openImage } from './open-image.ts';
+import { removeTrackingFile } from './tracking-file.ts';
 
 /** One file of a chain, as others may see it. */
 export interface LayerInfo {
@@ -134,6 +146,7 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
       const image = openImage(file.store, { readOnly: false });
       image.setParent(leaf.image);
       this.#child = { image, path: file.path, identity: file.identity };
+      trackChild(leaf, this.#child);
     } catch (error) {
       file.store.close();
       unlinkSync(path);
@@ -172,7 +185,38 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
       if (!isSystemError(error, 'ENOENT'))
         throw fromSystemError(error, `could not remove ${child.path}`, { path: child.path });
     }
+    removeTrackingFile(child.path);
     syncFolder(dirname(child.path));
+  }
+
+  /** Whether changes of the leaf are tracked. */
+  changeTracking(): ChangeTrackingInfo {
+    return trackingInfo(this.#layers);
+  }
+
+  /** @throws HvError `unsupported`, `permission-denied` (the folder), `no-space`, `io` */
+  enableChangeTracking(): ChangeTrackingInfo {
+    this.#mustBeOpen();
+    enableTracking(this.#layers);
+    return this.changeTracking();
+  }
+
+  disableChangeTracking(): ChangeTrackingInfo {
+    this.#mustBeOpen();
+    disableTracking(this.#layers);
+    return this.changeTracking();
+  }
+
+  /** Names this moment: an id, for a query of what changes from here on. @throws HvError `invalid-state`, `io`, `no-space` */
+  takeReferencePoint(): string {
+    this.#mustBeOpen();
+    return takeReferencePoint(this.#layers);
+  }
+
+  /** @throws HvError `invalid-state`, `not-found` (the id), `invalid-argument` */
+  queryChanges(sinceId: string, options: QueryChangesOptions = {}): DiskChanges {
+    this.#mustBeOpen();
+    return queryChain(this.#layers, sinceId, options);
   }
 
   /** Flushes, closes the leaf in order and all files of the chain; removes a child that was never committed. Idempotent. */

@@ -7,6 +7,14 @@
  * BlockDevice is what everything above reads and writes. Must not import protocols, host, engines or model.
  */
 export type { BlockDevice, Extent, FileRange } from './block-device.ts';
+export type { ChangeTrackingInfo, DiskChanges, QueryChangesOptions } from './chain-changes.ts';
+export {
+  changeTrackingState,
+  disableChangeTracking,
+  enableChangeTracking,
+  queryChanges,
+  takeReferencePoint,
+} from './changed-blocks.ts';
 export { type CreateVhdOptions, checkNewVhd, createVhd } from './create-vhd.ts';
 export {
   type DependenciesOptions,

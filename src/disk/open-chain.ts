@@ -2,6 +2,7 @@ import { realpathSync } from 'node:fs';
 import { throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
+import { VhdxImage } from '../formats/vhdx/index.ts';
 import { type OpenFile, openImageFile } from './open-file.ts';
 import { type OpenImageOptions, openImage } from './open-image.ts';
 import { mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
@@ -73,7 +74,10 @@ function writableParent(options: OpenChainOptions, depth: number): boolean {
 
 /** Closes files that were opened in vain; nothing was written to them. */
 export function closeQuietly(layers: readonly ChainLayer[]): void {
-  for (const { image } of layers) image.store.close();
+  for (const { image } of layers) {
+    if (image instanceof VhdxImage) image.changes?.close();
+    image.store.close();
+  }
 }
 
 function openLayer(file: OpenFile, options: OpenImageOptions): ChainLayer {

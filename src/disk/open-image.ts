@@ -3,6 +3,7 @@ import type { DiskImage } from '../formats/disk-image.ts';
 import { hasVhdxSignature, VhdxImage } from '../formats/vhdx/index.ts';
 import type { ByteStore } from '../store/index.ts';
 import { hostRun } from './open-file.ts';
+import { openTracker } from './open-tracker.ts';
 
 export interface OpenImageOptions {
   readonly readOnly: boolean;
@@ -17,6 +18,17 @@ export interface OpenImageOptions {
  */
 export function openImage(store: ByteStore, options: OpenImageOptions): DiskImage {
   const { readOnly, format } = options;
-  if (format === 'vhdx' || hasVhdxSignature(store)) return VhdxImage.open(store, { readOnly, hostRun: hostRun() });
+  if (format === 'vhdx' || hasVhdxSignature(store)) return openVhdx(store, readOnly);
   throw new HvError('unsupported', `${store.name} is not a VHDX file`, { detail: { path: store.name } });
+}
+
+/** Opens a VHDX file; whoever changes it this way has the changes tracked, where they are. @throws HvError as openImage */
+export function openVhdx(store: ByteStore, readOnly: boolean): VhdxImage {
+  const changes = openTracker(store.name, readOnly ? 'read' : 'write');
+  try {
+    return VhdxImage.open(store, { readOnly, hostRun: hostRun(), changes });
+  } catch (error) {
+    changes?.close();
+    throw error;
+  }
 }

@@ -38,7 +38,10 @@ export async function setParent(childPath: string, parentPath: string, options: 
     const child = openOrClose(childFile, options.dryRun === true);
     try {
       mustFit(child, childFile.path, parent, parentFile.path, options);
-      if (options.dryRun !== true) relink(child, parent.contentId, childFile.path, parentFile.path);
+      if (options.dryRun !== true) {
+        if (isMismatch(child, parent) && child instanceof VhdxImage) child.noteAllChanged();
+        relink(child, parent.contentId, childFile.path, parentFile.path);
+      }
     } finally {
       await child.close();
     }
@@ -116,10 +119,15 @@ function mustFit(
       detail,
     });
   }
+  if (options.ignoreMismatch === true || !isMismatch(child, parent)) return;
   const linkages = child.parentReference?.linkages ?? [];
-  if (options.ignoreMismatch === true || linkages.includes(parent.contentId)) return;
   throw new HvError('parent-changed', `${parentPath} is not what ${childPath} was made from, or was written since`, {
     detail: { ...detail, expected: [...linkages], found: parent.contentId },
     hint: 'If it holds what the child was made from all the same, link them with --ignore-mismatch.',
   });
+}
+
+/** Whether the parent is not, by its identity, what the child was made from. */
+function isMismatch(child: DiskImage, parent: FileLink): boolean {
+  return !child.parentReference?.linkages.includes(parent.contentId);
 }

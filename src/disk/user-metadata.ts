@@ -1,7 +1,8 @@
 import { HvError } from '../errors/index.ts';
-import { VhdxImage } from '../formats/vhdx/index.ts';
+import type { VhdxImage } from '../formats/vhdx/index.ts';
 import { formatOf } from './disk-format.ts';
-import { hostRun, openImageFile } from './open-file.ts';
+import { openImageFile } from './open-file.ts';
+import { openVhdx } from './open-image.ts';
 
 /** One user metadata item of a VHDX file. */
 export interface UserMetadataItem {
@@ -14,7 +15,7 @@ export interface UserMetadataItem {
  * @throws HvError `unsupported` (another format has none), `not-found`, `in-use`, `corrupt`, `io`
  */
 export async function listUserMetadata(path: string): Promise<UserMetadataItem[]> {
-  const image = openVhdx(path, true);
+  const image = openFile(path, true);
   try {
     return image.metadata.items
       .filter(({ isUser }) => isUser)
@@ -24,7 +25,7 @@ export async function listUserMetadata(path: string): Promise<UserMetadataItem[]
   }
 }
 
-function openVhdx(path: string, readOnly: boolean): VhdxImage {
+function openFile(path: string, readOnly: boolean): VhdxImage {
   if (formatOf(path) !== 'vhdx') {
     throw new HvError('unsupported', `${path} is not a VHDX file, which alone carries metadata of users`, {
       detail: { path },
@@ -32,7 +33,7 @@ function openVhdx(path: string, readOnly: boolean): VhdxImage {
   }
   const { store } = openImageFile(path, { access: readOnly ? 'read' : 'write' });
   try {
-    return VhdxImage.open(store, { readOnly, hostRun: hostRun() });
+    return openVhdx(store, readOnly);
   } catch (error) {
     store.close();
     throw error;

@@ -1,6 +1,7 @@
 import { randomGuid, roundDown, roundUp, ZERO_GUID } from '../../binary/index.ts';
 import { invariant } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
+import type { ChangeObserver } from '../change-observer.ts';
 import { corrupt } from './corruption.ts';
 import { HEADER_BYTES, HEADER_OFFSETS, MIB, type VhdxHeader } from './format.ts';
 import { type CurrentHeader, encodeHeader } from './header.ts';
@@ -20,10 +21,17 @@ export class HeaderPair {
   readonly #store: ByteStore;
   #current: CurrentHeader;
   #hasNewFileGuid = false;
+  /** Who chooses the session's FileWriteGuid, where somebody does. */
+  observer: Pick<ChangeObserver, 'chooseFileWriteGuid'> | undefined;
 
   constructor(store: ByteStore, current: CurrentHeader) {
     this.#store = store;
     this.#current = current;
+  }
+
+  /** Whether the header was written in this session: then FileWriteGuid stays as it is. */
+  get hasNewFileGuid(): boolean {
+    return this.#hasNewFileGuid;
   }
 
   get header(): VhdxHeader {
@@ -46,7 +54,7 @@ export class HeaderPair {
     }
     const next: VhdxHeader = {
       ...header,
-      ...(this.#hasNewFileGuid ? {} : { fileWriteGuid: randomGuid() }),
+      ...(this.#hasNewFileGuid ? {} : { fileWriteGuid: this.#newFileGuid(header) }),
       ...change,
       sequenceNumber: header.sequenceNumber + 1n,
     };
@@ -54,6 +62,14 @@ export class HeaderPair {
     this.#store.write(HEADER_OFFSETS[stale], encodeHeader(next), 0, HEADER_BYTES);
     this.#current = { header: next, copy: stale };
     this.#hasNewFileGuid = true;
+  }
+
+  #newFileGuid({ fileWriteGuid, sequenceNumber }: VhdxHeader): string {
+    try {
+      return this.observer?.chooseFileWriteGuid({ fileWriteGuid, headerSequence: sequenceNumber }) ?? randomGuid();
+    } catch {
+      return randomGuid(); // Which fits nothing that was noted.
+    }
   }
 
   /** Replays a log in use into the file and marks it empty. @throws HvError `corrupt` */
@@ -107,6 +123,21 @@ export class Journal {
 
   get header(): VhdxHeader {
     return this.#headers.header;
+  }
+
+  /** Whether FileWriteGuid has changed in this session, which it does once. */
+  get hasNewFileGuid(): boolean {
+    return this.#headers.hasNewFileGuid;
+  }
+
+  observeHeader(observer: ChangeObserver | undefined): void {
+    this.#headers.observer = observer;
+  }
+
+  /** Takes another FileWriteGuid, so that whoever knows the present one takes the file for another's. */
+  renewFileGuid(): void {
+    this.#store.flushSync(); // an update of the headers may be under way
+    this.runNow(this.#headers.update({ fileWriteGuid: randomGuid() }));
   }
 
   /** The share of the log that cannot be written yet. */

@@ -2,6 +2,7 @@ import type { LongOptions } from '../../async/index.ts';
 import { randomGuid, ZERO_GUID } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
+import type { ChangeObserver, ImageState } from '../change-observer.ts';
 import {
   type DiskImage,
   type DiskType,
@@ -49,6 +50,8 @@ export interface OpenVhdxOptions {
   readonly hostRun?: string | undefined;
   /** Empty the log in the background when it fills; default true. */
   readonly backgroundFlush?: boolean;
+  /** Is told of every change before it happens. The image closes it. */
+  readonly changes?: ChangeObserver | undefined;
 }
 
 /**
@@ -74,6 +77,7 @@ export class VhdxImage implements DiskImage {
   #readOnly: boolean;
   #parent: ParentDisk | undefined;
   #isOpen = true;
+  #changes: ChangeObserver | undefined;
   #flushing: Promise<void> | undefined;
   #nextFlush: Promise<void> | undefined;
   /** The entry that #find looked up last. */
@@ -93,6 +97,7 @@ export class VhdxImage implements DiskImage {
     this.#readOnly = options.readOnly ?? base.readOnly;
     const current = readCurrentHeader(base);
     const headers = new HeaderPair(base, current);
+    headers.observer = options.changes;
     let store = base;
     if (current.header.logGuid !== ZERO_GUID) {
       if (this.#readOnly) {
@@ -132,6 +137,7 @@ export class VhdxImage implements DiskImage {
       hostRun: options.hostRun,
       payloadFirst: this.#metadata.hasParent,
     });
+    if (options.changes) this.observeChanges(options.changes);
   }
 
   get metadata(): VhdxMetadata {
@@ -193,6 +199,39 @@ export class VhdxImage implements DiskImage {
     return this.#metadata.leaveBlockAllocated ? 'fixed' : 'dynamic';
   }
 
+  /** Who is told of changes; undefined also after it failed to note one. */
+  get changes(): ChangeObserver | undefined {
+    return this.#changes;
+  }
+
+  get state(): ImageState {
+    const { fileWriteGuid, sequenceNumber } = this.header;
+    return { sizeBytes: this.sizeBytes, fileWriteGuid, headerSequence: sequenceNumber };
+  }
+
+  /** Whether FileWriteGuid has changed in this session: it stays as it is until the session's end then. */
+  get hasNewFileGuid(): boolean {
+    return this.#journal.hasNewFileGuid;
+  }
+
+  /** From here on the observer is told of every change before it happens; the image closes it. */
+  observeChanges(changes: ChangeObserver): void {
+    this.#changes = changes;
+    this.#journal.observeHeader(changes);
+    this.#tell((observer) => observer.opened(this.state));
+  }
+
+  /** Everything may read differently from here on: another parent, say. */
+  noteAllChanged(): void {
+    if (this.#changes) this.#note(this.#changes, 0, this.#sizeBytes);
+  }
+
+  /** Lets go of the observer, which stays the caller's. What changes from here on, it is not told. */
+  stopObserving(): void {
+    this.#changes = undefined;
+    this.#journal.observeHeader(undefined);
+  }
+
   setParent(parent: ParentDisk): void {
     this.#parent = parent;
   }
@@ -224,6 +263,7 @@ export class VhdxImage implements DiskImage {
   write(offset: number, source: Uint8Array, sourceStart: number, length: number): void {
     this.#mustContain(offset, length);
     this.#beforeChange();
+    if (this.#changes) this.#note(this.#changes, offset, length);
     this.#cache.trim();
     const blockSize = this.#blockSize;
     let at = offset;
@@ -251,6 +291,7 @@ export class VhdxImage implements DiskImage {
       const state = this.#state;
       const readsZero = state === PAYLOAD.zero || (state === PAYLOAD.notPresent && !this.#metadata.hasParent);
       if (readsZero) return;
+      if (this.#changes) this.#note(this.#changes, at, count);
       const isPresent = state === PAYLOAD.full || state === PAYLOAD.partial;
       const mayFree = mayUnmap && !this.#metadata.leaveBlockAllocated;
       if (isWhole && (!isPresent || mayFree)) {
@@ -269,9 +310,10 @@ export class VhdxImage implements DiskImage {
   trim(offset: number, length: number): void {
     this.#mustContain(offset, length);
     if (this.#metadata.leaveBlockAllocated) return;
-    this.#forEachBlock(offset, length, (block, _at, _count, isWhole) => {
+    this.#forEachBlock(offset, length, (block, at, count, isWhole) => {
       if (!isWhole || (this.#state !== PAYLOAD.full && this.#state !== PAYLOAD.partial)) return;
       this.#beforeChange();
+      if (this.#changes) this.#note(this.#changes, at, count);
       this.#find(block);
       this.#dropBlock(block, PAYLOAD.unmapped);
     });
@@ -280,6 +322,7 @@ export class VhdxImage implements DiskImage {
   /** Everything written before survives a power cut when it returns. Calls that wait for the same flush share one. */
   flush(): Promise<void> {
     if (this.#readOnly) return Promise.resolve();
+    this.#tell((changes) => changes.flushed());
     if (!this.#flushing) {
       this.#flushing = this.#journal.run(this.#journal.flushSteps()).finally(() => {
         this.#flushing = undefined;
@@ -304,6 +347,7 @@ export class VhdxImage implements DiskImage {
   seal(): void {
     if (this.#readOnly) return;
     this.#journal.runNow(this.#journal.closeSteps());
+    this.#endNotes();
     this.#readOnly = true;
   }
 
@@ -313,9 +357,13 @@ export class VhdxImage implements DiskImage {
     this.#isOpen = false;
     try {
       await (this.#nextFlush ?? this.#flushing);
-      if (!this.#readOnly) await this.#journal.run(this.#journal.closeSteps());
+      if (!this.#readOnly) {
+        await this.#journal.run(this.#journal.closeSteps());
+        this.#endNotes();
+      }
     } finally {
       this.#readOnly = true;
+      this.#changes?.close();
       this.#store.close();
     }
   }
@@ -414,6 +462,7 @@ export class VhdxImage implements DiskImage {
     this.#regions = changed.regions;
     this.#metadata = changed.metadata;
     this.#sizeBytes = changed.metadata.virtualSizeBytes;
+    this.#tell((changes) => changes.resized(this.#sizeBytes));
     changed.finish();
   }
 
@@ -775,6 +824,40 @@ export class VhdxImage implements DiskImage {
   #beforeChange(): void {
     this.#mustBeWritable();
     this.#journal.beforeDataChange();
+  }
+
+  #note(changes: ChangeObserver, offset: number, length: number): void {
+    try {
+      changes.beforeChange(offset, length);
+    } catch {
+      this.#giveUpNotes(changes);
+    }
+  }
+
+  #tell(call: (changes: ChangeObserver) => void): void {
+    const changes = this.#changes;
+    if (!changes) return;
+    try {
+      call(changes);
+    } catch {
+      this.#giveUpNotes(changes);
+    }
+  }
+
+  /** What is not written down as ended counts as in doubt the next time: nothing is lost when this fails. */
+  #endNotes(): void {
+    try {
+      this.#changes?.ended(this.state);
+    } catch {
+      // See above.
+    }
+  }
+
+  /** A disk is not stopped because its changes cannot be noted; but what was noted must not fit it any more. */
+  #giveUpNotes(changes: ChangeObserver): void {
+    this.stopObserving();
+    changes.close();
+    if (!this.#readOnly) this.#journal.renewFileGuid();
   }
 
   #mustBeWritable(): void {

@@ -1,0 +1,28 @@
+import { isHvError } from '../errors/index.ts';
+import { ChangeTracker } from '../formats/rct/index.ts';
+import { openTrackingFile } from './tracking-file.ts';
+
+/**
+ * The tracker of a disk that is about to be opened, or undefined where its changes are not tracked. A tracking file that
+ * cannot be used does not keep the disk from being opened: written to without it, the disk no longer fits the file.
+ */
+export function openTracker(diskPath: string, access: 'read' | 'write'): ChangeTracker | undefined {
+  try {
+    return mustOpenTracker(diskPath, access);
+  } catch (error) {
+    if (!isHvError(error)) throw error;
+    return undefined;
+  }
+}
+
+/** The same, for who wants to know why not. @throws HvError `corrupt`, `permission-denied`, `io` */
+export function mustOpenTracker(diskPath: string, access: 'read' | 'write'): ChangeTracker | undefined {
+  const store = openTrackingFile(diskPath, access);
+  if (!store) return undefined;
+  try {
+    return ChangeTracker.open(store);
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
