@@ -4,11 +4,21 @@
 export type { LongOptions, OnProgress, Progress } from './async/index.ts';
 export { HyperV, type OpenOptions, openHost } from './compose.ts';
 export {
+  type BackupOptions,
+  type BackupResult,
   type BlockDevice,
+  backupDisk,
+  type ChangeTrackingInfo,
   type CreateVhdOptions,
+  changeTrackingState,
   createVhd,
   DiskChain,
+  type DiskChanges,
+  disableChangeTracking,
+  enableChangeTracking,
   openVhd,
+  queryChanges,
+  takeReferencePoint,
   type VhdInfo,
   vhdInfo,
 } from './disk/index.ts';

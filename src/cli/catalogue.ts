@@ -77,8 +77,18 @@ export const NOUNS: readonly Noun[] = [
       scsi: () => import('./commands/vhd/scsi.ts'),
       merge: () => import('./commands/vhd/merge.ts'),
       'set-parent': () => import('./commands/vhd/set-parent.ts'),
+      changes: () => import('./commands/vhd/changes.ts'),
+      backup: () => import('./commands/vhd/backup.ts'),
     },
     groups: {
+      tracking: {
+        summary: 'Changed block tracking: what a backup asks for',
+        verbs: {
+          status: () => import('./commands/vhd/tracking/status.ts'),
+          enable: () => import('./commands/vhd/tracking/enable.ts'),
+          disable: () => import('./commands/vhd/tracking/disable.ts'),
+        },
+      },
       metadata: {
         summary: 'Data of your own that a VHDX file carries beside the disk',
         verbs: {

@@ -1,6 +1,5 @@
 import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { HvError, invariant, isHvError } from '../errors/index.ts';
-import type { ImageState } from '../formats/change-observer.ts';
 import { type ChangedRange, ChangeTracker } from '../formats/rct/index.ts';
 import { VhdxImage } from '../formats/vhdx/index.ts';
 import { createFile } from './create-file.ts';
@@ -207,7 +206,7 @@ function dropTracker(image: VhdxImage): void {
 }
 
 /** A new tracking file, owned as the disk is. */
-function createTracker(diskPath: string, state: ImageState, image: VhdxImage): ChangeTracker {
+function createTracker(diskPath: string, state: VhdxImage['state'], image: VhdxImage): ChangeTracker {
   let tracker: ChangeTracker | undefined;
   createFile(trackingPath(diskPath), (store) => {
     if (image.store.fd !== undefined) ownAs(image.store.fd, store.fd);

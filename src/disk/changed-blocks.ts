@@ -19,6 +19,12 @@ import { openTracker } from './open-tracker.ts';
 import { openChain } from './open-vhd.ts';
 import { openToLook } from './read-link.ts';
 
+export interface FileQueryOptions extends QueryChangesOptions {
+  /** Where parents of the disk may lie, beside their children's own folders. */
+  readonly allowParents?: readonly string[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Whether the changes of a disk file are tracked, and its most recent id. Cheap; opens no parent, and works while the
  * disk is in use. Windows: GetVirtualDiskInformation, GET_VIRTUAL_DISK_INFO_CHANGE_TRACKING_STATE.
@@ -83,10 +89,7 @@ export async function takeReferencePoint(path: string): Promise<string> {
 export async function queryChanges(
   path: string,
   sinceId: string,
-  options: QueryChangesOptions & {
-    readonly allowParents?: readonly string[] | undefined;
-    readonly signal?: AbortSignal | undefined;
-  } = {},
+  options: FileQueryOptions = {},
 ): Promise<DiskChanges> {
   throwIfAborted(options.signal, 'the query');
   mustBeVhdx(path);

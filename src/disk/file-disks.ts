@@ -1,6 +1,16 @@
 import { resolve } from 'node:path';
 import type { LongOptions } from '../async/index.ts';
 import { HvError, isHvError } from '../errors/index.ts';
+import { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
+import type { ChangeTrackingInfo, DiskChanges } from './chain-changes.ts';
+import {
+  changeTrackingState,
+  disableChangeTracking,
+  enableChangeTracking,
+  type FileQueryOptions,
+  queryChanges,
+  takeReferencePoint,
+} from './changed-blocks.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
 import { knownChildren } from './known-children.ts';
@@ -70,6 +80,30 @@ export class FileDisks {
 
   async dependencies(path: string, options: DependenciesOptions = {}): Promise<DiskDependencies> {
     return diskDependencies(resolve(path), options);
+  }
+
+  async changeTracking(path: string): Promise<ChangeTrackingInfo> {
+    return changeTrackingState(resolve(path));
+  }
+
+  async enableChangeTracking(path: string): Promise<ChangeTrackingInfo> {
+    return enableChangeTracking(resolve(path));
+  }
+
+  async disableChangeTracking(path: string): Promise<ChangeTrackingInfo> {
+    return disableChangeTracking(resolve(path));
+  }
+
+  async takeReferencePoint(path: string): Promise<string> {
+    return takeReferencePoint(resolve(path));
+  }
+
+  async queryChanges(path: string, sinceId: string, options: FileQueryOptions = {}): Promise<DiskChanges> {
+    return queryChanges(resolve(path), sinceId, options);
+  }
+
+  async backup(path: string, targetPath: string, options: BackupOptions = {}): Promise<BackupResult> {
+    return backupDisk(resolve(path), resolve(targetPath), options);
   }
 
   /** The machines that use a file. Without an engine there are none. */

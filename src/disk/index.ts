@@ -6,12 +6,14 @@
  *
  * BlockDevice is what everything above reads and writes. Must not import protocols, host, engines or model.
  */
+export { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
 export type { BlockDevice, Extent, FileRange } from './block-device.ts';
 export type { ChangeTrackingInfo, DiskChanges, QueryChangesOptions } from './chain-changes.ts';
 export {
   changeTrackingState,
   disableChangeTracking,
   enableChangeTracking,
+  type FileQueryOptions,
   queryChanges,
   takeReferencePoint,
 } from './changed-blocks.ts';

@@ -1,8 +1,13 @@
 import type {
+  BackupOptions,
+  BackupResult,
   ChangeOptions,
+  ChangeTrackingInfo,
   CreateVhdOptions,
   DependenciesOptions,
+  DiskChanges,
   DiskDependencies,
+  FileQueryOptions,
   MergeResult,
   MergeVhdOptions,
   SetParentOptions,
@@ -66,6 +71,39 @@ export class Vhd {
   /** On what this disk stands and what stands on it. @throws HvError `not-found`, `corrupt` */
   dependencies(options: DependenciesOptions = {}): Promise<DiskDependencies> {
     return this.#host.disks.dependencies(this.path, options);
+  }
+
+  /** Whether changed blocks are tracked (resilient change tracking), and the most recent id. */
+  changeTracking(): Promise<ChangeTrackingInfo> {
+    return this.#host.disks.changeTracking(this.path);
+  }
+
+  /** @throws HvError `unsupported` (not VHDX), `in-use`, `permission-denied` */
+  enableChangeTracking(): Promise<ChangeTrackingInfo> {
+    return this.#host.disks.enableChangeTracking(this.path);
+  }
+
+  /** All ids are void afterwards. */
+  disableChangeTracking(): Promise<ChangeTrackingInfo> {
+    return this.#host.disks.disableChangeTracking(this.path);
+  }
+
+  /** An id that names this moment, for queryChanges later. @throws HvError `invalid-state` (tracking is off) */
+  takeReferencePoint(): Promise<string> {
+    return this.#host.disks.takeReferencePoint(this.path);
+  }
+
+  /**
+   * The ranges that may have changed since an id was made; never fewer than did.
+   * @throws HvError `invalid-state` (detail.reason `tracking-off`, `tracking-broken`), `not-found` (detail.reason `unknown-id`)
+   */
+  queryChanges(sinceId: string, options: FileQueryOptions = {}): Promise<DiskChanges> {
+    return this.#host.disks.queryChanges(this.path, sinceId, options);
+  }
+
+  /** A copy of this tracked disk, or with `sinceId` of what changed since the last one. @throws HvError as queryChanges, `already-exists`, `no-space` */
+  backup(targetPath: string, options: BackupOptions = {}): Promise<BackupResult> {
+    return this.#host.disks.backup(this.path, targetPath, options);
   }
 
   /** A running or defined machine of this host uses the file. */

@@ -1,10 +1,15 @@
 import type { LongOptions } from '../async/index.ts';
 import type {
+  BackupOptions,
+  BackupResult,
   ChangeOptions,
+  ChangeTrackingInfo,
   CreateVhdOptions,
   DependenciesOptions,
+  DiskChanges,
   DiskDependencies,
   DiskUser,
+  FileQueryOptions,
   MayChangeOptions,
   MergeResult,
   MergeVhdOptions,
@@ -36,6 +41,30 @@ export interface DiskService {
 
   /** On what a disk stands and what stands on it. Windows: GetStorageDependencyInformation (virtdisk.h). @throws `not-found`, `corrupt` */
   dependencies(path: string, options?: DependenciesOptions): Promise<DiskDependencies>;
+
+  /**
+   * Whether changed blocks are tracked (resilient change tracking), and the most recent id. Windows:
+   * GetVirtualDiskInformation, GET_VIRTUAL_DISK_INFO_CHANGE_TRACKING_STATE.
+   */
+  changeTracking(path: string): Promise<ChangeTrackingInfo>;
+
+  /** Windows: SetVirtualDiskInformation, SET_VIRTUAL_DISK_INFO_CHANGE_TRACKING_STATE. @throws `unsupported` (not VHDX), `in-use` */
+  enableChangeTracking(path: string): Promise<ChangeTrackingInfo>;
+
+  disableChangeTracking(path: string): Promise<ChangeTrackingInfo>;
+
+  /** An id that names this moment. Windows: ConvertToReferencePoint (Msvm_VirtualSystemSnapshotService). @throws `invalid-state` */
+  takeReferencePoint(path: string): Promise<string>;
+
+  /**
+   * The ranges that may have changed since an id was made. Windows: QueryChangesVirtualDisk (virtdisk.h),
+   * GetVirtualDiskChanges (Msvm_ImageManagementService).
+   * @throws `invalid-state` (detail.reason `tracking-off`, `tracking-broken`), `not-found` (detail.reason `unknown-id`)
+   */
+  queryChanges(path: string, sinceId: string, options?: FileQueryOptions): Promise<DiskChanges>;
+
+  /** A copy of a tracked disk, or of what changed since the last one. @throws as queryChanges, `already-exists`, `no-space` */
+  backup(path: string, targetPath: string, options?: BackupOptions): Promise<BackupResult>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly DiskUser[]>;
