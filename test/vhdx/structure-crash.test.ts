@@ -3,6 +3,6 @@ import { crashBetweenChanges, SHAPES } from './structure-crash-suite.ts';
 
 describe('resize, user metadata and ids: the old or the new', () => {
   test.each(SHAPES)('of a $type disk, at moments of every change', async (shape) => {
-    expect(await crashBetweenChanges(shape, 17)).toBeGreaterThan(20);
+    expect(await crashBetweenChanges(shape, 7)).toBeGreaterThan(20);
   });
 });
