@@ -72,6 +72,8 @@ export const NOUNS: readonly Noun[] = [
     verbs: {
       create: () => import('./commands/vhd/create.ts'),
       info: () => import('./commands/vhd/info.ts'),
+      set: () => import('./commands/vhd/set.ts'),
+      resize: () => import('./commands/vhd/resize.ts'),
       serve: () => import('./commands/vhd/serve.ts'),
       dependencies: () => import('./commands/vhd/dependencies.ts'),
       scsi: () => import('./commands/vhd/scsi.ts'),
@@ -93,6 +95,9 @@ export const NOUNS: readonly Noun[] = [
         summary: 'Data of your own that a VHDX file carries beside the disk',
         verbs: {
           list: () => import('./commands/vhd/metadata/list.ts'),
+          get: () => import('./commands/vhd/metadata/get.ts'),
+          set: () => import('./commands/vhd/metadata/set.ts'),
+          delete: () => import('./commands/vhd/metadata/delete.ts'),
         },
       },
     },

@@ -3,6 +3,7 @@ import type { LongOptions } from '../async/index.ts';
 import { HvError, isHvError } from '../errors/index.ts';
 import { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
 import type { ChangeTrackingInfo, DiskChanges } from './chain-changes.ts';
+import { changeIdentity, type IdentityChange } from './change-identity.ts';
 import {
   changeTrackingState,
   disableChangeTracking,
@@ -15,7 +16,15 @@ import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
 import { knownChildren } from './known-children.ts';
 import { type MergeResult, type MergeStep, type MergeVhdOptions, mergeSteps, mergeVhd } from './merge-vhd.ts';
+import { type ResizeOptions, type ResizeResult, resizeVhd } from './resize.ts';
 import { type SetParentOptions, setParent } from './set-parent.ts';
+import {
+  deleteUserMetadata,
+  getUserMetadata,
+  listUserMetadata,
+  setUserMetadata,
+  type UserMetadataItem,
+} from './user-metadata.ts';
 import { type VhdInfo, vhdInfo } from './vhd-info.ts';
 
 /** A machine that uses a disk file. */
@@ -76,6 +85,39 @@ export class FileDisks {
       detail: { path, vm: user.name, id: user.id },
       hint: 'Keep the merged files with --keep, or detach the disk first; or use --force.',
     });
+  }
+
+  async resize(
+    path: string,
+    sizeBytes: number | 'minimum',
+    options: ResizeOptions & ChangeOptions = {},
+  ): Promise<ResizeResult> {
+    await this.mayChange(path, options);
+    return resizeVhd(resolve(path), sizeBytes, options);
+  }
+
+  async set(path: string, change: IdentityChange, options: ChangeOptions = {}): Promise<VhdInfo> {
+    await this.mayChange(path, options);
+    await changeIdentity(resolve(path), change);
+    return vhdInfo(resolve(path));
+  }
+
+  async listMetadata(path: string): Promise<readonly UserMetadataItem[]> {
+    return listUserMetadata(resolve(path));
+  }
+
+  async getMetadata(path: string, id: string): Promise<Uint8Array> {
+    return getUserMetadata(resolve(path), id);
+  }
+
+  async setMetadata(path: string, id: string, bytes: Uint8Array, options: ChangeOptions = {}): Promise<void> {
+    await this.mayChange(path, options);
+    await setUserMetadata(resolve(path), id, bytes);
+  }
+
+  async deleteMetadata(path: string, id: string, options: ChangeOptions = {}): Promise<void> {
+    await this.mayChange(path, options);
+    await deleteUserMetadata(resolve(path), id);
   }
 
   async dependencies(path: string, options: DependenciesOptions = {}): Promise<DiskDependencies> {

@@ -9,6 +9,7 @@
 export { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
 export type { BlockDevice, Extent, FileRange } from './block-device.ts';
 export type { ChangeTrackingInfo, DiskChanges, QueryChangesOptions } from './chain-changes.ts';
+export { changeIdentity, type IdentityChange } from './change-identity.ts';
 export {
   changeTrackingState,
   disableChangeTracking,
@@ -34,8 +35,15 @@ export { type MergeResult, type MergeVhdOptions, mergeVhd } from './merge-vhd.ts
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';
 export type { LinkState } from './read-chain.ts';
+export { type ResizeOptions, type ResizeResult, resizeVhd } from './resize.ts';
 export { type SetParentOptions, setParent } from './set-parent.ts';
-export { listUserMetadata, type UserMetadataItem } from './user-metadata.ts';
+export {
+  deleteUserMetadata,
+  getUserMetadata,
+  listUserMetadata,
+  setUserMetadata,
+  type UserMetadataItem,
+} from './user-metadata.ts';
 export { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
 export { moveGptBackup } from './volumes/move-gpt-backup.ts';
 export { smallestSafeSize } from './volumes/smallest-safe-size.ts';

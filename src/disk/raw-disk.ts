@@ -8,18 +8,23 @@ const SECTOR_BYTES = 512;
 /** Below this a hole is not worth its bookkeeping. */
 const MIN_HOLE_BYTES = 4096;
 
-/** A file whose bytes are the disk's bytes. Its size is fixed while it is open. */
+/** A file whose bytes are the disk's bytes. */
 export class RawDisk implements BlockDevice, AsyncDisposable {
-  readonly sizeBytes: number;
   readonly logicalSectorSizeBytes = SECTOR_BYTES;
   readonly physicalSectorSizeBytes = 4096;
   readonly readOnly: boolean;
   readonly #store: FileStore;
+  #sizeBytes: number;
 
   constructor(store: FileStore) {
     this.#store = store;
     this.readOnly = store.readOnly;
-    this.sizeBytes = store.size();
+    this.#sizeBytes = store.size();
+  }
+
+  /** As it is now: resize() changes it. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   get path(): string {
@@ -50,6 +55,13 @@ export class RawDisk implements BlockDevice, AsyncDisposable {
   trim(offset: number, length: number): void {
     this.#mustContain(offset, length);
     if (length >= MIN_HOLE_BYTES) this.#store.punchHole(offset, length);
+  }
+
+  /** Cuts the file or lengthens it with zeros; durable when it returns. @throws HvError `permission-denied`, `no-space`, `io` */
+  resize(sizeBytes: number): void {
+    this.#store.setSize(sizeBytes);
+    this.#sizeBytes = sizeBytes;
+    this.#store.flushSync();
   }
 
   flush(): Promise<void> {
@@ -87,9 +99,9 @@ export class RawDisk implements BlockDevice, AsyncDisposable {
   }
 
   #mustContain(offset: number, length: number): void {
-    if (offset >= 0 && length >= 0 && offset + length <= this.sizeBytes) return;
+    if (offset >= 0 && length >= 0 && offset + length <= this.#sizeBytes) return;
     throw new HvError('invalid-argument', `the range is outside of the disk ${this.path}`, {
-      detail: { path: this.path, offset, length, sizeBytes: this.sizeBytes },
+      detail: { path: this.path, offset, length, sizeBytes: this.#sizeBytes },
     });
   }
 }

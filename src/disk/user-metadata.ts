@@ -15,27 +15,52 @@ export interface UserMetadataItem {
  * @throws HvError `unsupported` (another format has none), `not-found`, `in-use`, `corrupt`, `io`
  */
 export async function listUserMetadata(path: string): Promise<UserMetadataItem[]> {
-  const image = openFile(path, true);
-  try {
-    return image.metadata.items
-      .filter(({ isUser }) => isUser)
-      .map(({ itemId, length }) => ({ id: itemId, lengthBytes: length }));
-  } finally {
-    await image.close();
-  }
+  return withImage(path, true, (image) => [...image.userItems]);
 }
 
-function openFile(path: string, readOnly: boolean): VhdxImage {
+/**
+ * Reads a user metadata item. Windows: GetVirtualDiskMetadata.
+ * @throws HvError `not-found` (the file or the item), `invalid-argument` (no GUID), and as listUserMetadata
+ */
+export async function getUserMetadata(path: string, id: string): Promise<Uint8Array> {
+  return withImage(path, true, (image) => image.readUserItem(id));
+}
+
+/**
+ * Sets a user metadata item of at most 1 MiB, a new one or one that is there; a file has at most 1,024. At every moment
+ * the file holds the old item or the new. The contents of the disk count as changed, as the format says: a file with
+ * children is no place for it. Windows: SetVirtualDiskMetadata.
+ * @throws HvError `invalid-argument` (no GUID, too long), `unsupported` (too many), `no-space`, and as listUserMetadata
+ */
+export async function setUserMetadata(path: string, id: string, bytes: Uint8Array): Promise<void> {
+  await withImage(path, false, (image) => image.setUserItem(id, bytes));
+}
+
+/**
+ * Deletes a user metadata item. Windows: DeleteVirtualDiskMetadata.
+ * @throws HvError `not-found` (the file or the item), `invalid-argument` (no GUID), and as listUserMetadata
+ */
+export async function deleteUserMetadata(path: string, id: string): Promise<void> {
+  await withImage(path, false, (image) => image.deleteUserItem(id));
+}
+
+async function withImage<T>(path: string, readOnly: boolean, use: (image: VhdxImage) => T): Promise<T> {
   if (formatOf(path) !== 'vhdx') {
     throw new HvError('unsupported', `${path} is not a VHDX file, which alone carries metadata of users`, {
       detail: { path },
     });
   }
   const { store } = openImageFile(path, { access: readOnly ? 'read' : 'write' });
+  let image: VhdxImage;
   try {
-    return openVhdx(store, readOnly);
+    image = openVhdx(store, readOnly);
   } catch (error) {
     store.close();
     throw error;
+  }
+  try {
+    return use(image);
+  } finally {
+    await image.close();
   }
 }

@@ -8,9 +8,13 @@ import type {
   DiskChanges,
   DiskDependencies,
   FileQueryOptions,
+  IdentityChange,
   MergeResult,
   MergeVhdOptions,
+  ResizeOptions,
+  ResizeResult,
   SetParentOptions,
+  UserMetadataItem,
   VhdInfo,
 } from '../disk/index.ts';
 import type { Host } from '../host/index.ts';
@@ -66,6 +70,39 @@ export class Vhd {
    */
   merge(options: MergeVhdOptions & ChangeOptions = {}): Promise<MergeResult> {
     return this.#host.disks.merge(this.path, options);
+  }
+
+  /**
+   * Makes the disk larger or smaller; `minimum` is the smallest size that is safe.
+   * @throws HvError `invalid-state` (below that, without `unsafe`), `invalid-argument`, `no-space`, `in-use`, `not-found`
+   */
+  resize(sizeBytes: number | 'minimum', options: ResizeOptions & ChangeOptions = {}): Promise<ResizeResult> {
+    return this.#host.disks.resize(this.path, sizeBytes, options);
+  }
+
+  /** Changes the disk's id or its physical sector size. @throws HvError `invalid-argument`, `unsupported`, `in-use` */
+  set(change: IdentityChange, options: ChangeOptions = {}): Promise<VhdInfo> {
+    return this.#host.disks.set(this.path, change, options);
+  }
+
+  /** The user metadata items of a VHDX file. @throws HvError `unsupported`, `not-found` */
+  listMetadata(): Promise<readonly UserMetadataItem[]> {
+    return this.#host.disks.listMetadata(this.path);
+  }
+
+  /** @throws HvError `not-found`, `unsupported` */
+  getMetadata(id: string): Promise<Uint8Array> {
+    return this.#host.disks.getMetadata(this.path, id);
+  }
+
+  /** Sets an item of at most 1 MiB under a GUID. @throws HvError `invalid-argument`, `unsupported`, `in-use`, `no-space` */
+  setMetadata(id: string, bytes: Uint8Array, options: ChangeOptions = {}): Promise<void> {
+    return this.#host.disks.setMetadata(this.path, id, bytes, options);
+  }
+
+  /** @throws HvError `not-found`, `unsupported`, `in-use` */
+  deleteMetadata(id: string, options: ChangeOptions = {}): Promise<void> {
+    return this.#host.disks.deleteMetadata(this.path, id, options);
   }
 
   /** On what this disk stands and what stands on it. @throws HvError `not-found`, `corrupt` */

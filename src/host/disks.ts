@@ -10,10 +10,14 @@ import type {
   DiskDependencies,
   DiskUser,
   FileQueryOptions,
+  IdentityChange,
   MayChangeOptions,
   MergeResult,
   MergeVhdOptions,
+  ResizeOptions,
+  ResizeResult,
   SetParentOptions,
+  UserMetadataItem,
   VhdInfo,
 } from '../disk/index.ts';
 
@@ -38,6 +42,30 @@ export interface DiskService {
    * @throws `invalid-state`, `invalid-argument`, `in-use`, `no-space`, `parent-changed`, `not-found`, `aborted`
    */
   merge(path: string, options?: MergeVhdOptions & ChangeOptions): Promise<MergeResult>;
+
+  /**
+   * Makes a disk larger or smaller. Windows: ResizeVirtualHardDisk (Msvm_ImageManagementService), ResizeVirtualDisk (virtdisk.h).
+   * @throws `invalid-state` (below the smallest safe size), `invalid-argument`, `no-space`, `in-use`, `not-found`
+   */
+  resize(path: string, sizeBytes: number | 'minimum', options?: ResizeOptions & ChangeOptions): Promise<ResizeResult>;
+
+  /**
+   * Changes the disk's id or its physical sector size. Windows: SetVirtualHardDiskSettingData
+   * (Msvm_ImageManagementService), SetVirtualDiskInformation (virtdisk.h). @throws `invalid-argument`, `unsupported`, `in-use`
+   */
+  set(path: string, change: IdentityChange, options?: ChangeOptions): Promise<VhdInfo>;
+
+  /** Windows: EnumerateVirtualDiskMetadata (virtdisk.h). @throws `unsupported`, `not-found` */
+  listMetadata(path: string): Promise<readonly UserMetadataItem[]>;
+
+  /** Windows: GetVirtualDiskMetadata (virtdisk.h). @throws `unsupported`, `not-found` */
+  getMetadata(path: string, id: string): Promise<Uint8Array>;
+
+  /** Windows: SetVirtualDiskMetadata (virtdisk.h). @throws `invalid-argument`, `unsupported`, `in-use`, `no-space` */
+  setMetadata(path: string, id: string, bytes: Uint8Array, options?: ChangeOptions): Promise<void>;
+
+  /** Windows: DeleteVirtualDiskMetadata (virtdisk.h). @throws `not-found`, `unsupported`, `in-use` */
+  deleteMetadata(path: string, id: string, options?: ChangeOptions): Promise<void>;
 
   /** On what a disk stands and what stands on it. Windows: GetStorageDependencyInformation (virtdisk.h). @throws `not-found`, `corrupt` */
   dependencies(path: string, options?: DependenciesOptions): Promise<DiskDependencies>;

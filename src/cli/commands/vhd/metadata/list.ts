@@ -7,10 +7,9 @@ export const command = defineCommand({
   arguments: { file: argument('The disk file', parsePath) },
   examples: ['vhd metadata list disk.vhdx', 'vhd metadata list disk.vhdx --json'],
   changes: false,
-  async run({ args, output }) {
-    const { listUserMetadata } = await import('../../../../disk/index.ts');
+  async run({ args, disks, output }) {
     await output.list(
-      await listUserMetadata(args.file),
+      await (await disks()).listMetadata(args.file),
       [
         { title: 'Id', text: ({ id }) => id },
         { title: 'Bytes', text: ({ lengthBytes }) => String(lengthBytes), align: 'right' },
