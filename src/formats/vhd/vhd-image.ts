@@ -1,0 +1,262 @@
+import { roundDown, roundUp } from '../../binary/index.ts';
+import { HvError } from '../../errors/index.ts';
+import type { ByteStore } from '../../store/index.ts';
+import {
+  type DiskImage,
+  type DiskType,
+  joinSegments,
+  type ParentDisk,
+  type ParentReference,
+  type Segment,
+} from '../disk-image.ts';
+import { corrupt } from './corruption.ts';
+import { type DynamicHeader, readDynamicHeader } from './dynamic-header.ts';
+import { FixedBody } from './fixed-body.ts';
+import { findFooters, readFooter, type VhdFooter } from './footer.ts';
+import { FOOTER_BYTES, SECTOR } from './format.ts';
+import { readParentReference } from './locator.ts';
+import { SparseBody } from './sparse-body.ts';
+import type { VhdBody } from './vhd-body.ts';
+
+export interface OpenVhdImageOptions {
+  readonly readOnly?: boolean;
+  /** Make space ready in the background; default true. */
+  readonly background?: boolean;
+}
+
+/**
+ * An open VHD file of any type: fixed, dynamic or differencing.
+ *
+ * VHD has no log. What keeps it safe is order: a block is whole and durable, with the file's footer behind it, before
+ * anything points at it; a block that was freed is used again only after a flush; above a parent, a sector's bit is set
+ * only over contents that are durably right with it and without it (see OldContents). The copy of the footer at the
+ * file's start is never touched by that, so the file can be opened at every moment.
+ * Source: Virtual Hard Disk Image Format Specification. Owns its store.
+ */
+export class VhdImage implements DiskImage {
+  readonly format = 'vhd';
+  readonly logicalSectorSizeBytes = SECTOR;
+  readonly physicalSectorSizeBytes = SECTOR;
+  readonly #store: ByteStore;
+  readonly #background: boolean;
+  #footer!: VhdFooter; // #load() sets these three
+  #header: DynamicHeader | undefined;
+  #body!: VhdBody;
+  #reference: ParentReference | undefined;
+  #parent: ParentDisk | undefined;
+  #readOnly: boolean;
+  #isChanged = false;
+  #isOpen = true;
+  #flushing: Promise<void> | undefined;
+  #nextFlush: Promise<void> | undefined;
+
+  /**
+   * Opens a file by its trailing footer, or by the copy at its start where that one is damaged.
+   * A differencing file needs setParent() before it is read where it holds nothing itself.
+   * @throws HvError `corrupt`, `io`
+   */
+  static open(store: ByteStore, options: OpenVhdImageOptions = {}): VhdImage {
+    return new VhdImage(store, options);
+  }
+
+  private constructor(store: ByteStore, options: OpenVhdImageOptions) {
+    this.#store = store;
+    this.#readOnly = options.readOnly ?? store.readOnly;
+    this.#background = options.background ?? true;
+    this.#load();
+  }
+
+  #load(): void {
+    const store = this.#store;
+    this.#footer = readFooter(store);
+    const { type, sizeBytes } = this.#footer;
+    if (type === 'fixed') {
+      if (sizeBytes > findFooters(store).trailingOffset) throw corrupt(store.name, 'disk-size', 0, sizeBytes);
+      this.#body = new FixedBody(store);
+      return;
+    }
+    this.#header = readDynamicHeader(store, this.#footer);
+    this.#body = new SparseBody(store, this.#header, {
+      hasParent: type === 'differencing',
+      sizeBytes,
+      readOnly: this.#readOnly,
+      footer: () => this.#footer.bytes,
+      inBackground: this.#background,
+    });
+    this.#reference = type === 'differencing' ? readParentReference(store, this.#header) : undefined;
+    if (this.#parent) this.#body.setParent(this.#parent);
+  }
+
+  get name(): string {
+    return this.#store.name;
+  }
+
+  get store(): ByteStore {
+    return this.#store;
+  }
+
+  get readOnly(): boolean {
+    return this.#readOnly;
+  }
+
+  get type(): DiskType {
+    return this.#footer.type;
+  }
+
+  get sizeBytes(): number {
+    return this.#footer.sizeBytes;
+  }
+
+  get blockSizeBytes(): number | null {
+    return this.#body.blockSizeBytes;
+  }
+
+  get footer(): VhdFooter {
+    return this.#footer;
+  }
+
+  /** Of a dynamic or differencing file. */
+  get header(): DynamicHeader | undefined {
+    return this.#header;
+  }
+
+  get virtualDiskId(): string {
+    return this.#footer.uniqueId;
+  }
+
+  /** A VHD's unique id, which stays when the contents change: children know their parent by nothing else. */
+  get contentId(): string {
+    return this.#footer.uniqueId;
+  }
+
+  get parentReference(): ParentReference | undefined {
+    return this.#reference;
+  }
+
+  setParent(parent: ParentDisk): void {
+    this.#parent = parent;
+    this.#body.setParent(parent);
+  }
+
+  read(offset: number, target: Uint8Array, targetStart: number, length: number): void {
+    this.#mustContain(offset, length);
+    this.#body.read(offset, target, targetStart, length);
+  }
+
+  write(offset: number, source: Uint8Array, sourceStart: number, length: number): void {
+    this.#mustContain(offset, length);
+    this.#beforeChange();
+    this.#body.write(offset, source, sourceStart, length);
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): void {
+    this.#mustContain(offset, length);
+    this.#beforeChange();
+    this.#body.writeZeroes(offset, length, mayUnmap);
+  }
+
+  trim(offset: number, length: number): void {
+    this.#mustContain(offset, length);
+    if (this.type === 'fixed') return;
+    this.#beforeChange();
+    this.#body.trim(offset, length);
+  }
+
+  flush(): Promise<void> {
+    if (this.#readOnly) return Promise.resolve();
+    if (!this.#flushing) {
+      this.#flushing = this.#body.flush().finally(() => {
+        this.#flushing = undefined;
+      });
+      return this.#flushing;
+    }
+    this.#nextFlush ??= this.#flushing
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextFlush = undefined;
+        return this.flush();
+      });
+    return this.#nextFlush;
+  }
+
+  flushSync(): void {
+    if (!this.#readOnly) this.#body.flushSync();
+  }
+
+  seal(): void {
+    if (this.#readOnly) return;
+    if (this.#isChanged) this.#body.finish();
+    this.#readOnly = true;
+  }
+
+  settleContentId(): string {
+    this.#mustBeWritable();
+    return this.contentId;
+  }
+
+  /**
+   * Nothing to do: a child knows its parent by the unique id alone, which a merge does not change. The two belong together
+   * at every moment because what the merge writes into the parent is what this file itself holds there, so it hides it.
+   */
+  announceMerge(): void {
+    this.#mustBeWritable();
+  }
+
+  segments(offset: number, length: number, depth = 0): Generator<Segment> {
+    this.#mustContain(offset, length);
+    return joinSegments(this.#body.segments(offset, length, depth));
+  }
+
+  /** There is no log, so nothing ever lies over the file. */
+  isOverlaid(): boolean {
+    return false;
+  }
+
+  async close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    try {
+      await (this.#nextFlush ?? this.#flushing);
+      await this.#body.settle();
+      this.seal();
+    } finally {
+      this.#readOnly = true;
+      this.#store.close();
+    }
+  }
+
+  #beforeChange(): void {
+    this.#mustBeWritable();
+    if (this.#isChanged) return;
+    this.#repairFooters();
+    this.#isChanged = true;
+  }
+
+  /** Where one of the two footers is damaged or differs, it becomes as the one that counts, before anything is built on it. */
+  #repairFooters(): void {
+    if (this.#body instanceof FixedBody) return;
+    const { leading, trailing, trailingOffset } = findFooters(this.#store);
+    const { bytes } = this.#footer;
+    if (!trailing) {
+      const end = (this.#body as SparseBody).table.endOffset(); // there is no third kind
+      const at = trailingOffset >= end ? roundDown(trailingOffset, SECTOR) : roundUp(end, SECTOR);
+      this.#store.write(at, bytes, 0, FOOTER_BYTES);
+      if (this.#store.size() > at + FOOTER_BYTES) this.#store.setSize(at + FOOTER_BYTES);
+      this.#store.flushSync();
+    }
+    if (!leading || Buffer.compare(leading, bytes) !== 0) this.#store.write(0, bytes, 0, FOOTER_BYTES);
+  }
+
+  #mustBeWritable(): void {
+    if (this.#readOnly) {
+      throw new HvError('permission-denied', `${this.name} is open for reading only`, { detail: { path: this.name } });
+    }
+  }
+
+  #mustContain(offset: number, length: number): void {
+    if (offset >= 0 && length >= 0 && offset + length <= this.sizeBytes) return;
+    throw new HvError('invalid-argument', `the range is outside of the disk ${this.name}`, {
+      detail: { path: this.name, offset, length, sizeBytes: this.sizeBytes },
+    });
+  }
+}
