@@ -12,6 +12,7 @@ import {
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { randomGuid } from '../binary/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../errors/index.ts';
+import { createVhdImage, type NewVhd, validateNewVhd } from '../formats/vhd/index.ts';
 import { createVhdx, type NewVhdx, validateNewVhdx } from '../formats/vhdx/index.ts';
 import { FileStore } from '../store/index.ts';
 import { lockDiskImage } from '../system/index.ts';
@@ -20,6 +21,7 @@ import type { OpenFile } from './open-file.ts';
 /** A disk file that is to be made, in the terms of its format. */
 export type NewImage =
   | { readonly format: 'vhdx'; readonly spec: NewVhdx }
+  | { readonly format: 'vhd'; readonly spec: NewVhd }
   | {
       readonly format: 'raw';
       readonly spec: { readonly type: 'fixed' | 'dynamic'; readonly virtualSizeBytes: number };
@@ -29,6 +31,10 @@ export type NewImage =
 export function checkedImage(image: NewImage): NewImage {
   if (image.format === 'vhdx') {
     validateNewVhdx(image.spec);
+    return image;
+  }
+  if (image.format === 'vhd') {
+    validateNewVhd(image.spec);
     return image;
   }
   const { virtualSizeBytes } = image.spec;
@@ -49,6 +55,10 @@ export function createImageFile(path: string, image: NewImage): OpenFile {
   return createFile(path, (store) => {
     if (image.format === 'vhdx') {
       createVhdx(store, image.spec);
+      return;
+    }
+    if (image.format === 'vhd') {
+      createVhdImage(store, image.spec);
       return;
     }
     const { type, virtualSizeBytes } = image.spec;

@@ -4,10 +4,11 @@ import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { parseGuid } from '../binary/index.ts';
 import { fromSystemError, HvError, invariant } from '../errors/index.ts';
 import type { DiskType } from '../formats/disk-image.ts';
+import { NEW_VHD_FILE, VHD_SECTOR_BYTES } from '../formats/vhd/index.ts';
 import { defaultBlockSize } from '../formats/vhdx/index.ts';
 import { childOf } from './child-file.ts';
 import { checkedImage, createImageFile, type NewImage } from './create-file.ts';
-import { type DiskFormat, formatOf, type SupportedFormat } from './disk-format.ts';
+import { type DiskFormat, formatOf } from './disk-format.ts';
 import { closeQuietly, MAX_CHAIN_DEPTH, openImageChain } from './open-chain.ts';
 import { type VhdInfo, vhdInfo } from './vhd-info.ts';
 
@@ -17,7 +18,7 @@ export interface CreateVhdOptions extends LongOptions {
   /** Default: `differencing` with a parent, else `dynamic`. */
   readonly type?: DiskType | undefined;
   readonly parentPath?: string | undefined;
-  /** Default as Windows: 32 MiB dynamic, 2 MiB fixed and differencing. */
+  /** Default as Windows: VHDX 32 MiB dynamic, 2 MiB fixed and differencing; VHD 2 MiB (or 512 KiB), fixed none. */
   readonly blockSizeBytes?: number | undefined;
   /** 512 (default) or 4096; a differencing disk has its parent's. */
   readonly logicalSectorSizeBytes?: number | undefined;
@@ -60,10 +61,17 @@ export async function createVhd(path: string, options: CreateVhdOptions): Promis
   return vhdInfo(target, { format });
 }
 
-function planDisk(type: 'dynamic' | 'fixed', format: SupportedFormat, options: CreateVhdOptions): NewImage {
+function planDisk(type: 'dynamic' | 'fixed', format: DiskFormat, options: CreateVhdOptions): NewImage {
   const { sizeBytes } = options;
   if (sizeBytes === undefined) throw new HvError('invalid-argument', 'a new disk needs a size');
   if (format === 'raw') return checkedImage({ format, spec: { type, virtualSizeBytes: sizeBytes } });
+  if (format === 'vhd') {
+    mustBeSectorOfVhd(options);
+    return checkedImage({
+      format,
+      spec: { type, virtualSizeBytes: sizeBytes, blockSizeBytes: options.blockSizeBytes },
+    });
+  }
   return checkedImage({
     format,
     spec: {
@@ -77,6 +85,22 @@ function planDisk(type: 'dynamic' | 'fixed', format: SupportedFormat, options: C
   });
 }
 
+/** A VHD's sectors are of 512 bytes, and no field says so. */
+function mustBeSectorOfVhd({ logicalSectorSizeBytes, physicalSectorSizeBytes }: CreateVhdOptions): void {
+  const other = [logicalSectorSizeBytes, physicalSectorSizeBytes].find(
+    (size) => size !== undefined && size !== VHD_SECTOR_BYTES,
+  );
+  if (other === undefined) return;
+  throw new HvError(
+    'invalid-argument',
+    `the sectors of a VHD are of ${VHD_SECTOR_BYTES} bytes; ${other} is not possible`,
+    {
+      detail: { value: other },
+      hint: 'Use VHDX.',
+    },
+  );
+}
+
 /**
  * Says what createVhd would refuse about a plain disk's path, type and sizes, without touching any file.
  * @throws HvError `invalid-argument`, `unsupported`
@@ -87,16 +111,17 @@ export function checkNewVhd(path: string, options: CreateVhdOptions): void {
   if (type !== 'differencing') planDisk(type, format, options);
 }
 
-function planChild(target: string, format: SupportedFormat, options: CreateVhdOptions): NewImage {
+function planChild(target: string, format: DiskFormat, options: CreateVhdOptions): NewImage {
   const { parentPath } = options;
   if (parentPath === undefined)
     throw new HvError('invalid-argument', 'a differencing disk needs the path of its parent');
-  if (format !== 'vhdx' || formatOf(parentPath) !== 'vhdx') {
-    throw new HvError('unsupported', 'a differencing disk and its parent must both be VHDX files', {
+  if (format === 'raw' || formatOf(parentPath) !== format) {
+    throw new HvError('unsupported', 'a differencing disk and its parent must both be VHDX files, or both VHD', {
       detail: { path: target, parentPath },
     });
   }
-  const layers = openImageChain(parentPath, { readOnly: true, allowParents: options.allowParents ?? [] });
+  if (format === 'vhd') mustBeSectorOfVhd(options);
+  const layers = openImageChain(parentPath, { format, readOnly: true, allowParents: options.allowParents ?? [] });
   try {
     const parent = layers[0];
     invariant(parent, 'an open chain has a leaf');
@@ -156,6 +181,19 @@ function plannedInfo(path: string, plan: NewImage): VhdInfo {
     inUse: false,
     unfinishedMergeInto: null,
   };
+  if (plan.format === 'vhd') {
+    const { type, blockSizeBytes = NEW_VHD_FILE.blockSize, parent } = plan.spec;
+    return {
+      ...base,
+      format: 'vhd',
+      type,
+      blockSizeBytes: type === 'fixed' ? null : blockSizeBytes,
+      logicalSectorSizeBytes: VHD_SECTOR_BYTES,
+      physicalSectorSizeBytes: VHD_SECTOR_BYTES,
+      parentPath: parent?.paths.absolutePath?.replaceAll('\\', sep) ?? null,
+      parentFound: parent !== undefined,
+    };
+  }
   if (plan.format === 'raw') {
     const geometry = { blockSizeBytes: null, logicalSectorSizeBytes: 512, physicalSectorSizeBytes: 4096 };
     return { ...base, format: 'raw', type: 'raw', ...geometry, parentPath: null, parentFound: false };

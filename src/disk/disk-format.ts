@@ -1,9 +1,7 @@
 import { extname } from 'node:path';
 import { HvError } from '../errors/index.ts';
 
-/** VHD is known by name, so that it can be refused by name. */
 export type DiskFormat = 'vhdx' | 'vhd' | 'raw';
-export type SupportedFormat = Exclude<DiskFormat, 'vhd'>;
 
 const FORMAT_BY_ENDING: Readonly<Record<string, DiskFormat>> = {
   '.vhdx': 'vhdx',
@@ -15,22 +13,16 @@ const FORMAT_BY_ENDING: Readonly<Record<string, DiskFormat>> = {
 };
 
 /** The format of a path: said, or by its ending. @throws HvError `unsupported` */
-export function formatOf(path: string, said?: DiskFormat): SupportedFormat {
+export function formatOf(path: string, said?: DiskFormat): DiskFormat {
   const ending = extname(path).toLowerCase();
   const format = said ?? FORMAT_BY_ENDING[ending];
-  if (format === 'vhd') {
-    throw new HvError('unsupported', `${path}: the VHD format is not supported yet`, {
-      detail: { path, format },
-      hint: 'Use VHDX.',
-    });
-  }
   if (format === undefined) {
     throw new HvError(
       'unsupported',
       `${path}: the ending ${ending === '' ? '(none)' : ending} names no disk format that hv knows`,
       {
         detail: { path, ending },
-        hint: 'Use the ending .vhdx, or say the format with --format.',
+        hint: 'Use the ending .vhdx or .vhd, or say the format with --format.',
       },
     );
   }

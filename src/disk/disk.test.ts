@@ -53,7 +53,9 @@ describe('createVhd', () => {
       code: 'invalid-argument',
     });
     await expect(createVhd(at('no/b.vhdx'), { sizeBytes: 64 * MIB })).rejects.toMatchObject({ code: 'not-found' });
-    await expect(createVhd(at('b.vhd'), { sizeBytes: 64 * MIB })).rejects.toMatchObject({ code: 'unsupported' });
+    await expect(createVhd(at('b.vhd'), { sizeBytes: 2041 * 2 ** 30 })).rejects.toMatchObject({
+      code: 'invalid-argument',
+    });
     await expect(createVhd(at('b'), { sizeBytes: 64 * MIB })).rejects.toMatchObject({ code: 'unsupported' });
     await expect(createVhd(at('b.vhdx'), { parentPath: at('gone.vhdx') })).rejects.toMatchObject({ code: 'not-found' });
     await expect(createVhd(at('b.vhdx'), { sizeBytes: 64 * MIB, signal: AbortSignal.abort() })).rejects.toMatchObject({
@@ -162,7 +164,8 @@ describe('openVhd', () => {
       code: 'invalid-argument',
     });
     await expect(openVhd(at('gone.vhdx'))).rejects.toMatchObject({ code: 'not-found' });
-    await expect(openVhd(at('text.vhd'))).rejects.toMatchObject({ code: 'unsupported' });
+    writeFileSync(at('text.vhd'), 'not a disk');
+    await expect(openVhd(at('text.vhd'))).rejects.toMatchObject({ code: 'corrupt', detail: { reason: 'no-footer' } });
   });
 
   test('a raw file is one when it is called that', async () => {

@@ -1,5 +1,6 @@
 import { HvError } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
+import { hasVhdSignature, VhdImage } from '../formats/vhd/index.ts';
 import { hasVhdxSignature, VhdxImage } from '../formats/vhdx/index.ts';
 import type { ByteStore } from '../store/index.ts';
 import { hostRun } from './open-file.ts';
@@ -18,8 +19,16 @@ export interface OpenImageOptions {
  */
 export function openImage(store: ByteStore, options: OpenImageOptions): DiskImage {
   const { readOnly, format } = options;
-  if (format === 'vhdx' || hasVhdxSignature(store)) return openVhdx(store, readOnly);
-  throw new HvError('unsupported', `${store.name} is not a VHDX file`, { detail: { path: store.name } });
+  const found = format ?? imageFormatOf(store);
+  if (found === 'vhdx') return openVhdx(store, readOnly);
+  return VhdImage.open(store, { readOnly });
+}
+
+/** Which format a file's signature names. @throws HvError `unsupported` (none of them), `io` */
+function imageFormatOf(store: ByteStore): DiskImage['format'] {
+  if (hasVhdxSignature(store)) return 'vhdx';
+  if (hasVhdSignature(store)) return 'vhd';
+  throw new HvError('unsupported', `${store.name} is neither a VHDX nor a VHD file`, { detail: { path: store.name } });
 }
 
 /** Opens a VHDX file; whoever changes it this way has the changes tracked, where they are. @throws HvError as openImage */

@@ -35,7 +35,7 @@ export async function openVhd(path: string, options: OpenVhdOptions = {}): Promi
 export function openChain(path: string, options: OpenVhdOptions = {}): DiskChain {
   const format = formatOf(path, options.format);
   if (format === 'raw') {
-    throw new HvError('unsupported', `${path} is not a VHDX file, which alone can have parents and children`, {
+    throw new HvError('unsupported', `${path} is a raw file, which can have no parents and no children`, {
       detail: { path },
     });
   }

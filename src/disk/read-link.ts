@@ -1,6 +1,7 @@
 import { isHvError } from '../errors/index.ts';
 import type { DiskImage, DiskType, ParentReference } from '../formats/disk-image.ts';
-import { readVhdxSummary } from '../formats/vhdx/index.ts';
+import { hasVhdSignature, readVhdSummary, VHD_SECTOR_BYTES, type VhdSummary } from '../formats/vhd/index.ts';
+import { hasVhdxSignature, readVhdxSummary } from '../formats/vhdx/index.ts';
 import { type OpenFile, openImageFile } from './open-file.ts';
 
 /** What links a file to others: who it is and whom it names as its parent. */
@@ -21,6 +22,7 @@ export interface FileLink {
  * @throws HvError `corrupt`, `unsupported`, `io`
  */
 export function readLink(store: OpenFile['store'], isChanging = false): FileLink {
+  if (!hasVhdxSignature(store) && hasVhdSignature(store)) return vhdLink(readVhdSummary(store));
   const { header, metadata } = readVhdxSummary(store, isChanging);
   return {
     format: 'vhdx',
@@ -30,6 +32,18 @@ export function readLink(store: OpenFile['store'], isChanging = false): FileLink
     virtualDiskId: metadata.virtualDiskId,
     contentId: header.dataWriteGuid,
     parentReference: metadata.locator,
+  };
+}
+
+function vhdLink({ footer, parentReference }: VhdSummary): FileLink {
+  return {
+    format: 'vhd',
+    type: footer.type,
+    virtualSizeBytes: footer.sizeBytes,
+    logicalSectorSizeBytes: VHD_SECTOR_BYTES,
+    virtualDiskId: footer.uniqueId,
+    contentId: footer.uniqueId,
+    parentReference,
   };
 }
 

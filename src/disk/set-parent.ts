@@ -2,7 +2,9 @@ import { realpathSync, statSync } from 'node:fs';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
+import { VhdImage } from '../formats/vhd/index.ts';
 import { replaceLocator, VhdxImage, withParent } from '../formats/vhdx/index.ts';
+import { vhdParentFields } from './child-file.ts';
 import { MAX_CHAIN_DEPTH } from './open-chain.ts';
 import { type OpenFile, openImageFile } from './open-file.ts';
 import { openImage } from './open-image.ts';
@@ -52,6 +54,10 @@ export async function setParent(childPath: string, parentPath: string, options: 
 
 /** Writes another parent into an open child. Durable once the child is flushed or closed. */
 export function relink(child: DiskImage, contentId: string, childPath: string, parentPath: string): void {
+  if (child instanceof VhdImage) {
+    child.replaceParent(vhdParentFields(childPath, parentPath, contentId, changeTimeOf(parentPath)));
+    return;
+  }
   if (!(child instanceof VhdxImage)) {
     throw new HvError('unsupported', `the parent of a ${child.format.toUpperCase()} file cannot be set`, {
       detail: { path: childPath },
@@ -59,6 +65,14 @@ export function relink(child: DiskImage, contentId: string, childPath: string, p
   }
   const pairs = child.parentReference?.pairs ?? [];
   replaceLocator(child, withParent(pairs, contentId, locatorPaths(childPath, parentPath)));
+}
+
+function changeTimeOf(path: string): number {
+  try {
+    return statSync(path).mtimeMs;
+  } catch (error) {
+    throw fromSystemError(error, `could not look at ${path}`, { path });
+  }
 }
 
 function openOrClose({ store }: OpenFile, readOnly: boolean): DiskImage {
@@ -114,7 +128,10 @@ function mustFit(
     throw new HvError('unsupported', `${parentPath} is not a ${child.format.toUpperCase()} file`, { detail });
   }
   const differs = child.logicalSectorSizeBytes !== parent.logicalSectorSizeBytes ? 'sector sizes' : 'sizes';
-  if (differs === 'sector sizes' || child.sizeBytes < parent.virtualSizeBytes) {
+  // A VHD child has its parent's size; of a VHDX the child may be larger.
+  const fits =
+    child.format === 'vhd' ? child.sizeBytes === parent.virtualSizeBytes : child.sizeBytes >= parent.virtualSizeBytes;
+  if (differs === 'sector sizes' || !fits) {
     throw new HvError('invalid-argument', `${parentPath} does not fit ${childPath}: their ${differs} differ`, {
       detail,
     });

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { throwIfAborted } from '../async/index.ts';
 import type { DiskType, ParentReference } from '../formats/disk-image.ts';
+import { readVhdSummary, VHD_SECTOR_BYTES } from '../formats/vhd/index.ts';
 import { readVhdxSummary } from '../formats/vhdx/index.ts';
 import { type DiskFormat, formatOf } from './disk-format.ts';
 import { unfinishedMerge } from './merge-vhd.ts';
@@ -64,6 +65,23 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
         parentFound: false,
         inUse,
         unfinishedMergeInto: null,
+      };
+    }
+    if (format === 'vhd') {
+      const { footer, header, parentReference } = readVhdSummary(file.store);
+      return {
+        path: file.path,
+        format,
+        type: footer.type,
+        virtualSizeBytes: footer.sizeBytes,
+        ...size,
+        blockSizeBytes: header?.blockSizeBytes ?? null,
+        logicalSectorSizeBytes: VHD_SECTOR_BYTES,
+        physicalSectorSizeBytes: VHD_SECTOR_BYTES,
+        identifier: footer.uniqueId,
+        dataWriteGuid: null,
+        ...whereIsParent(file.path, parentReference, options.allowParents ?? []),
+        inUse,
       };
     }
     const { header, metadata } = readVhdxSummary(file.store, inUse);

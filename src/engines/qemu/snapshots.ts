@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { link, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, throwIfAborted, Undo } from '../../async/index.ts';
-import { createVhd } from '../../disk/index.ts';
+import { createVhd, formatOf } from '../../disk/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { SnapshotService } from '../../host/index.ts';
 import { nameKey, type SnapshotInfo, type SnapshotType, validName } from '../../model/index.ts';
@@ -93,7 +93,7 @@ export class QemuSnapshotService implements SnapshotService {
     const nvramFile = definition.nvramFile === null ? null : `${DATA.snapshots}/${id}.nvram`;
     const children = definition.specification.hardDiskDrives.map((drive) => ({
       driveId: drive.id,
-      file: layerFile(id, drive.id),
+      file: layerFile(id, drive),
     }));
     await using worker = await this.#context.worker(definition.id);
     let changed = definition;
@@ -212,7 +212,7 @@ export class QemuSnapshotService implements SnapshotService {
   ): Promise<void> {
     for (const drive of specification.hardDiskDrives) {
       throwIfAborted(long.signal, 'making the new layers');
-      const path = join(definition.dataPath, layerFile(layerId, drive.id));
+      const path = join(definition.dataPath, layerFile(layerId, drive));
       await createVhd(path, { type: 'differencing', parentPath: drive.path, allowParents: knownParents(definition) });
       undo.defer(() => rm(path, { force: true }));
     }
@@ -244,8 +244,10 @@ export class QemuSnapshotService implements SnapshotService {
   }
 }
 
-function layerFile(layerId: string, driveId: string): string {
-  return `${DATA.disks}/${layerId.slice(0, 13)}-${driveId.slice(0, 8)}.avhdx`;
+/** A layer has the format of what it stands on, and its name says so. */
+function layerFile(layerId: string, { id, path }: VmDefinition['specification']['hardDiskDrives'][number]): string {
+  const ending = formatOf(path) === 'vhd' ? 'avhd' : 'avhdx';
+  return `${DATA.disks}/${layerId.slice(0, 13)}-${id.slice(0, 8)}.${ending}`;
 }
 
 /** The same drives, each on its layer. */
@@ -258,7 +260,7 @@ function withLayers(
     ...specification,
     hardDiskDrives: specification.hardDiskDrives.map((drive) => ({
       ...drive,
-      path: join(definition.dataPath, layerFile(layerId, drive.id)),
+      path: join(definition.dataPath, layerFile(layerId, drive)),
     })),
   };
 }

@@ -133,7 +133,10 @@ export class BlockTable {
       if (start < end) fail('bat-entry-overlap', entry);
       end = start + length;
       if (end > fileSize) fail('bat-entry-beyond-end', entry);
-      if (start < this.#structuresEnd && structures.some((other) => start < other.fileOffset + other.length && other.fileOffset < end)) {
+      if (
+        start < this.#structuresEnd &&
+        structures.some((other) => start < other.fileOffset + other.length && other.fileOffset < end)
+      ) {
         fail('bat-entry-offset', entry);
       }
     }

@@ -52,7 +52,8 @@ export function readDynamicHeader(store: ByteStore, footer: VhdFooter): DynamicH
   const at = footer.headerOffset ?? 0;
   const { name } = store;
   const fileSize = store.size();
-  if (at < SECTOR || at % SECTOR !== 0 || at + HEADER_BYTES > fileSize) throw corrupt(name, 'header-range', at, fileSize);
+  if (at < SECTOR || at % SECTOR !== 0 || at + HEADER_BYTES > fileSize)
+    throw corrupt(name, 'header-range', at, fileSize);
   const bytes = new Uint8Array(HEADER_BYTES);
   store.read(at, bytes, 0, HEADER_BYTES);
   const view = viewOf(bytes);
@@ -77,7 +78,12 @@ export function readDynamicHeader(store: ByteStore, footer: VhdFooter): DynamicH
   const tableOffset = view.getBigUint64(HEADER_AT.tableOffset);
   const tableEnd = tableOffset + BigInt(tableEntries * BAT_ENTRY_BYTES);
   const overlapsHeader = tableOffset < BigInt(at + HEADER_BYTES) && tableEnd > BigInt(at);
-  if (tableOffset < BigInt(SECTOR) || tableOffset % BigInt(SECTOR) !== 0n || tableEnd > BigInt(fileSize) || overlapsHeader) {
+  if (
+    tableOffset < BigInt(SECTOR) ||
+    tableOffset % BigInt(SECTOR) !== 0n ||
+    tableEnd > BigInt(fileSize) ||
+    overlapsHeader
+  ) {
     throw corrupt(name, 'bat-range', at + HEADER_AT.tableOffset, tableOffset);
   }
   return {

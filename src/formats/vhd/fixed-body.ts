@@ -6,15 +6,22 @@ import { type VhdBody, ZEROS } from './vhd-body.ts';
 export class FixedBody implements VhdBody {
   readonly blockSizeBytes = null;
   readonly #store: ByteStore;
+  readonly #zeroRange: { readonly offset: number; readonly length: number } | undefined;
 
-  constructor(store: ByteStore) {
+  /** @param zeroRange reads as zero whatever the file holds there: only of a file that is not written to */
+  constructor(store: ByteStore, zeroRange?: { readonly offset: number; readonly length: number }) {
     this.#store = store;
+    this.#zeroRange = zeroRange;
   }
 
   setParent(): void {}
 
   read(offset: number, target: Uint8Array, targetStart: number, length: number): void {
     this.#store.read(offset, target, targetStart, length);
+    if (!this.#zeroRange) return;
+    const start = Math.max(offset, this.#zeroRange.offset);
+    const end = Math.min(offset + length, this.#zeroRange.offset + this.#zeroRange.length);
+    if (end > start) target.fill(0, targetStart + start - offset, targetStart + end - offset);
   }
 
   write(offset: number, source: Uint8Array, sourceStart: number, length: number): void {
@@ -31,7 +38,20 @@ export class FixedBody implements VhdBody {
   trim(): void {}
 
   *segments(offset: number, length: number, depth: number): Generator<Segment> {
-    if (length > 0) yield { offset, length, kind: 'data', depth, store: this.#store, fileOffset: offset };
+    const end = offset + length;
+    const zeroStart = Math.min(end, Math.max(offset, this.#zeroRange?.offset ?? end));
+    const zeroEnd = Math.min(end, Math.max(zeroStart, zeroStart === end ? end : this.#zeroEnd()));
+    const data = { kind: 'data', depth, store: this.#store } as const;
+    if (zeroStart > offset) yield { ...data, offset, length: zeroStart - offset, fileOffset: offset };
+    if (zeroEnd > zeroStart) {
+      const zero = { kind: 'zero', depth, store: undefined, fileOffset: 0 } as const;
+      yield { ...zero, offset: zeroStart, length: zeroEnd - zeroStart };
+    }
+    if (end > zeroEnd) yield { ...data, offset: zeroEnd, length: end - zeroEnd, fileOffset: zeroEnd };
+  }
+
+  #zeroEnd(): number {
+    return this.#zeroRange ? this.#zeroRange.offset + this.#zeroRange.length : 0;
   }
 
   flush(): Promise<void> {

@@ -61,7 +61,10 @@ export function hasCookie(bytes: Uint8Array, cookie: string): boolean {
 
 /** Whether these bytes are a footer with its checksum right. */
 export function isFooter(bytes: Uint8Array): boolean {
-  return hasCookie(bytes, FOOTER_COOKIE) && viewOf(bytes).getUint32(FOOTER_AT.checksum) === checksumOf(bytes, FOOTER_AT.checksum);
+  return (
+    hasCookie(bytes, FOOTER_COOKIE) &&
+    viewOf(bytes).getUint32(FOOTER_AT.checksum) === checksumOf(bytes, FOOTER_AT.checksum)
+  );
 }
 
 /** Looks for footers at both ends of the file. */
@@ -105,7 +108,8 @@ export function readFooter(store: ByteStore): VhdFooter {
 export function parseFooter(name: string, bytes: Uint8Array, fileOffset: number): VhdFooter {
   const view = viewOf(bytes);
   const version = view.getUint32(FOOTER_AT.version);
-  if (version >>> 16 !== FORMAT_VERSION >>> 16) throw corrupt(name, 'footer-version', fileOffset + FOOTER_AT.version, version);
+  if (version >>> 16 !== FORMAT_VERSION >>> 16)
+    throw corrupt(name, 'footer-version', fileOffset + FOOTER_AT.version, version);
   const typeNumber = view.getUint32(FOOTER_AT.diskType);
   const type = (Object.keys(DISK_TYPE) as DiskType[]).find((key) => DISK_TYPE[key] === typeNumber);
   if (!type) throw corrupt(name, 'disk-type', fileOffset + FOOTER_AT.diskType, typeNumber);

@@ -109,5 +109,9 @@ export const MAX_READ_BLOCK_SIZE = 256 * MIB;
 export const NEW_BLOCK_SIZES: readonly number[] = [512 * KIB, 2 * MIB];
 
 /** As Windows writes them: the header behind the footer's copy, the table behind it, payload in whole pages of 4 KiB. */
-export const NEW_FILE = { headerOffset: FOOTER_BYTES, tableOffset: FOOTER_BYTES + HEADER_BYTES, blockSize: 2 * MIB } as const;
+export const NEW_FILE = {
+  headerOffset: FOOTER_BYTES,
+  tableOffset: FOOTER_BYTES + HEADER_BYTES,
+  blockSize: 2 * MIB,
+} as const;
 export const PAYLOAD_ALIGNMENT = 4 * KIB;

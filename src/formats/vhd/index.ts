@@ -12,7 +12,7 @@ export type { VhdCorruption } from './corruption.ts';
 export { createVhdImage, type NewVhd, type NewVhdParent, validateNewVhd } from './create.ts';
 export type { DynamicHeader } from './dynamic-header.ts';
 export { hasVhdSignature, readFooter, secondsSince2000, type VhdFooter } from './footer.ts';
-export { NEW_FILE as NEW_VHD_FILE } from './format.ts';
+export { NEW_FILE as NEW_VHD_FILE, SECTOR as VHD_SECTOR_BYTES } from './format.ts';
 export { readVhdSummary, type VhdSummary } from './inspect.ts';
 export type { VhdLocatorPaths } from './locator.ts';
 export { type OpenVhdImageOptions, VhdImage } from './vhd-image.ts';

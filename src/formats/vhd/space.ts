@@ -43,6 +43,7 @@ export class SpaceAllocator {
   #ready: number[] = [];
   #freed: number[] = [];
   #background: Promise<void> | undefined;
+  #isEnded = false;
 
   constructor(store: ByteStore, table: BlockTable, footer: () => Uint8Array, options: SpaceOptions) {
     this.#store = store;
@@ -85,6 +86,7 @@ export class SpaceAllocator {
 
   /** @throws HvError `io` */
   endFlush(freed: readonly number[]): void {
+    if (this.#isEnded) return;
     for (const offset of freed) {
       this.#store.punchHole(offset, this.#table.strideBytes);
       this.#free.push(offset);
@@ -96,8 +98,12 @@ export class SpaceAllocator {
     await this.#background;
   }
 
-  /** Cuts off what lies behind the last block and writes the footer there. Everything before is durable already. @throws HvError `io`, `no-space` */
+  /**
+   * The end of this allocator: cuts off what lies behind the last block and writes the footer there. Everything before is
+   * durable already. @throws HvError `io`, `no-space`
+   */
   cut(): void {
+    this.#isEnded = true;
     this.#ready = [];
     this.#making = [];
     this.#free = [];
@@ -195,7 +201,11 @@ export class SpaceAllocator {
     if (this.#table.gapBytes() < this.#table.strideBytes) return found;
     for (const { fileOffset, length } of this.#table.gaps()) {
       let offset = this.#place(fileOffset);
-      for (; offset + this.#table.strideBytes <= fileOffset + length; offset = this.#place(offset + this.#table.strideBytes)) {
+      for (
+        ;
+        offset + this.#table.strideBytes <= fileOffset + length;
+        offset = this.#place(offset + this.#table.strideBytes)
+      ) {
         found.push(offset);
       }
     }

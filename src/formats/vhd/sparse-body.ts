@@ -2,7 +2,7 @@ import { roundDown, roundUp } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import type { ParentDisk, Segment } from '../disk-image.ts';
-import { BlockTable } from './block-table.ts';
+import { BlockTable, type FileSpan } from './block-table.ts';
 import type { DynamicHeader } from './dynamic-header.ts';
 import { SECTOR } from './format.ts';
 import { GRAIN_BYTES, OldContents } from './old-contents.ts';
@@ -26,7 +26,7 @@ export interface SparseBodyOptions {
  */
 export class SparseBody implements VhdBody {
   readonly blockSizeBytes: number;
-  readonly table: BlockTable;
+  readonly #table: BlockTable;
   readonly #store: ByteStore;
   readonly #sizeBytes: number;
   readonly #bitmapBytes: number;
@@ -43,16 +43,26 @@ export class SparseBody implements VhdBody {
     this.#hasParent = options.hasParent;
     this.#bitmapBytes = header.bitmapBytes;
     this.blockSizeBytes = header.blockSizeBytes;
-    this.table = new BlockTable(store, header, options.sizeBytes);
-    this.#bitmaps = new BitmapCache(store, this.table, header.bitmapBytes, (block) => this.#bytesOf(block) / SECTOR);
+    this.#table = new BlockTable(store, header, options.sizeBytes);
+    this.#bitmaps = new BitmapCache(store, this.#table, header.bitmapBytes, (block) => this.#bytesOf(block) / SECTOR);
     this.#old = new OldContents(header.blockSizeBytes);
     if (options.readOnly) return;
-    this.#space = new SpaceAllocator(store, this.table, options.footer, {
+    this.#space = new SpaceAllocator(store, this.#table, options.footer, {
       bitmapBytes: header.bitmapBytes,
       blockCount: Math.ceil(options.sizeBytes / header.blockSizeBytes),
       bitmapFill: options.hasParent ? 0 : 0xff,
       inBackground: options.inBackground,
     });
+  }
+
+  /** Everything in the file but the trailing footer ends before this. */
+  get endOffset(): number {
+    return this.#table.endOffset();
+  }
+
+  /** The ranges of the file before its end that belong to nothing. */
+  gaps(): Generator<FileSpan> {
+    return this.#table.gaps();
   }
 
   setParent(parent: ParentDisk): void {
@@ -66,7 +76,7 @@ export class SparseBody implements VhdBody {
       const block = Math.floor(at / blockSize);
       const inBlock = at - block * blockSize;
       const count = Math.min(length - done, blockSize - inBlock);
-      const place = this.table.offsetOf(block);
+      const place = this.#table.offsetOf(block);
       if (place === -1) this.#readUnder(at, target, targetStart + done, count);
       else if (this.#bitmaps.isFull(block)) {
         this.#store.read(place + this.#bitmapBytes + inBlock, target, targetStart + done, count);
@@ -82,7 +92,7 @@ export class SparseBody implements VhdBody {
       const block = Math.floor(at / blockSize);
       const inBlock = at - block * blockSize;
       const count = Math.min(length - done, blockSize - inBlock);
-      const place = this.table.offsetOf(block);
+      const place = this.#table.offsetOf(block);
       if (place !== -1 && this.#bitmaps.isFull(block)) {
         this.#store.write(place + this.#bitmapBytes + inBlock, source, sourceStart + done, count);
       } else if (this.#hasParent) {
@@ -99,7 +109,7 @@ export class SparseBody implements VhdBody {
 
   writeZeroes(offset: number, length: number, mayUnmap: boolean): void {
     this.#forEachBlock(offset, length, (block, inBlock, count) => {
-      const place = this.table.offsetOf(block);
+      const place = this.#table.offsetOf(block);
       const isWhole = inBlock === 0 && count === this.#bytesOf(block);
       if (this.#hasParent) {
         this.#zeroOverParent(block, place, inBlock, count, isWhole, mayUnmap);
@@ -115,7 +125,7 @@ export class SparseBody implements VhdBody {
 
   trim(offset: number, length: number): void {
     this.#forEachBlock(offset, length, (block, inBlock, count) => {
-      const place = this.table.offsetOf(block);
+      const place = this.#table.offsetOf(block);
       if (place === -1 || inBlock !== 0 || count !== this.#bytesOf(block)) return;
       if (!this.#hasParent || this.#readsZeroUnder(block * this.blockSizeBytes, count)) {
         this.#drop(block, place);
@@ -136,18 +146,19 @@ export class SparseBody implements VhdBody {
       const block = Math.floor(at / this.blockSizeBytes);
       const inBlock = at - block * this.blockSizeBytes;
       const count = Math.min(end - at, this.blockSizeBytes - inBlock);
-      if (this.table.offsetOf(block) === -1) {
+      if (this.#table.offsetOf(block) === -1) {
         yield* this.#segmentsUnder(at, count, depth, 'hole');
         at += count;
         continue;
       }
       for (let done = 0; done < count; ) {
         // Looked up again each time: the consumer may have done anything in between.
-        const place = this.table.offsetOf(block);
+        const place = this.#table.offsetOf(block);
         const run = place === -1 ? done - count : this.#presentRun(block, inBlock + done, count - done);
         const runLength = Math.abs(run);
         const fileOffset = place + this.#bitmapBytes + inBlock + done;
-        if (run > 0) yield { offset: at + done, length: runLength, kind: 'data', depth, store: this.#store, fileOffset };
+        if (run > 0)
+          yield { offset: at + done, length: runLength, kind: 'data', depth, store: this.#store, fileOffset };
         else yield* this.#segmentsUnder(at + done, runLength, depth, 'zero');
         done += runLength;
       }
@@ -252,7 +263,7 @@ export class SparseBody implements VhdBody {
   /** Points the block's entry at its place. Where that fails, the place is lost rather than used twice. */
   #enter(block: number, place: number): void {
     try {
-      this.table.set(block, place);
+      this.#table.set(block, place);
     } catch (error) {
       this.#bitmaps.forget(block);
       this.#old.forget(block);
@@ -262,7 +273,7 @@ export class SparseBody implements VhdBody {
 
   #drop(block: number, place: number): void {
     const space = this.#mustHaveSpace();
-    this.table.clear(block);
+    this.#table.clear(block);
     this.#bitmaps.forget(block);
     this.#old.forget(block);
     space.free(place);
@@ -322,7 +333,7 @@ export class SparseBody implements VhdBody {
 
   #writeSectors(block: number, inBlock: number, source: Uint8Array, sourceStart: number, length: number): void {
     const space = this.#mustHaveSpace();
-    const present = this.table.offsetOf(block);
+    const present = this.#table.offsetOf(block);
     const isNew = present === -1;
     if (!isNew && this.#presentRun(block, inBlock, length) === length) {
       this.#store.write(present + this.#bitmapBytes + inBlock, source, sourceStart, length);
@@ -403,7 +414,7 @@ export class SparseBody implements VhdBody {
 
   #zeroSectors(block: number, inBlock: number, length: number, mayUnmap: boolean): void {
     const space = this.#mustHaveSpace();
-    const present = this.table.offsetOf(block);
+    const present = this.#table.offsetOf(block);
     if (present === -1) {
       // What is handed out is zeros already, durably.
       const place = space.take();

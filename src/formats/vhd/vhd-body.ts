@@ -20,4 +20,3 @@ export interface VhdBody {
   /** Leaves the file as short as it can be, durable. */
   finish(): void;
 }
-

@@ -1,5 +1,5 @@
 import { roundDown, roundUp } from '../../binary/index.ts';
-import { HvError } from '../../errors/index.ts';
+import { HvError, invariant } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import {
   type DiskImage,
@@ -10,11 +10,13 @@ import {
   type Segment,
 } from '../disk-image.ts';
 import { corrupt } from './corruption.ts';
-import { type DynamicHeader, readDynamicHeader } from './dynamic-header.ts';
+import type { NewVhdParent } from './create.ts';
+import { type DynamicHeader, type LocatorEntry, readDynamicHeader, withParent } from './dynamic-header.ts';
 import { FixedBody } from './fixed-body.ts';
 import { findFooters, readFooter, type VhdFooter } from './footer.ts';
-import { FOOTER_BYTES, SECTOR } from './format.ts';
-import { readParentReference } from './locator.ts';
+import { FOOTER_BYTES, HEADER_BYTES, SECTOR } from './format.ts';
+import { newLocators, readParentReference } from './locator.ts';
+import { finishGrowing, growDynamic, growingRange, resizeFixed, shrinkDynamic, validateSize } from './resize.ts';
 import { SparseBody } from './sparse-body.ts';
 import type { VhdBody } from './vhd-body.ts';
 
@@ -72,6 +74,12 @@ export class VhdImage implements DiskImage {
     const { type, sizeBytes } = this.#footer;
     if (type === 'fixed') {
       if (sizeBytes > findFooters(store).trailingOffset) throw corrupt(store.name, 'disk-size', 0, sizeBytes);
+      if (this.#readOnly) {
+        this.#body = new FixedBody(store, growingRange(this.#footer));
+        return;
+      }
+      finishGrowing(store, this.#footer);
+      this.#footer = readFooter(store);
       this.#body = new FixedBody(store);
       return;
     }
@@ -162,6 +170,64 @@ export class VhdImage implements DiskImage {
     this.#body.trim(offset, length);
   }
 
+  resize(sizeBytes: number): void {
+    this.#mustBeWritable();
+    validateSize(this.name, this.type, sizeBytes);
+    if (sizeBytes === this.sizeBytes) return;
+    this.#beforeChange();
+    this.#body.finish();
+    if (!this.#header) resizeFixed(this.#store, this.#footer, findFooters(this.#store).trailingOffset, sizeBytes);
+    else {
+      const { endOffset } = this.#sparse();
+      const disk = { store: this.#store, footer: this.#footer, header: this.#header, endOffset };
+      if (sizeBytes > this.sizeBytes) growDynamic(disk, sizeBytes);
+      else shrinkDynamic(disk, sizeBytes);
+    }
+    this.#load();
+  }
+
+  /**
+   * Makes a differencing file name another parent, durably and as one: the new locators are written beside the old ones,
+   * then the header that points at them.
+   * @throws HvError `invalid-state` (no differencing file), `invalid-argument` (a path is too long), `no-space`, `io`
+   */
+  replaceParent(parent: NewVhdParent): void {
+    this.#mustBeWritable();
+    const header = this.#header;
+    if (!header || this.type !== 'differencing') {
+      throw new HvError('invalid-state', `${this.name} is not a differencing disk`, { detail: { path: this.name } });
+    }
+    const locators = newLocators(parent.paths);
+    this.#beforeChange();
+    this.#body.finish();
+    const entries: LocatorEntry[] = [];
+    const needed = locators.reduce((sum, { bytes }) => sum + roundUp(bytes.length, SECTOR), 0);
+    let at = this.#placeFor(needed);
+    for (const { platform, bytes } of locators) {
+      const spaceBytes = roundUp(bytes.length, SECTOR);
+      const padded = new Uint8Array(spaceBytes);
+      padded.set(bytes);
+      this.#store.write(at, padded, 0, spaceBytes);
+      entries.push({ platform, fileOffset: at, spaceBytes, length: bytes.length });
+      at += spaceBytes;
+    }
+    this.#store.flushSync();
+    this.#store.write(header.fileOffset, withParent(header.bytes, { ...parent, locators: entries }), 0, HEADER_BYTES);
+    this.#store.flushSync();
+    this.#load();
+  }
+
+  /** Room in the file that belongs to nothing: between its structures, or behind them, with the footer moved. */
+  #placeFor(length: number): number {
+    for (const gap of this.#sparse().gaps()) {
+      const at = roundUp(gap.fileOffset, SECTOR);
+      if (at + length <= gap.fileOffset + gap.length) return at;
+    }
+    const end = roundUp(this.#sparse().endOffset, SECTOR);
+    this.#store.write(end + length, this.#footer.bytes, 0, FOOTER_BYTES);
+    return end;
+  }
+
   flush(): Promise<void> {
     if (this.#readOnly) return Promise.resolve();
     if (!this.#flushing) {
@@ -234,17 +300,22 @@ export class VhdImage implements DiskImage {
 
   /** Where one of the two footers is damaged or differs, it becomes as the one that counts, before anything is built on it. */
   #repairFooters(): void {
-    if (this.#body instanceof FixedBody) return;
+    if (!this.#header) return;
     const { leading, trailing, trailingOffset } = findFooters(this.#store);
     const { bytes } = this.#footer;
     if (!trailing) {
-      const end = (this.#body as SparseBody).table.endOffset(); // there is no third kind
+      const end = this.#sparse().endOffset;
       const at = trailingOffset >= end ? roundDown(trailingOffset, SECTOR) : roundUp(end, SECTOR);
       this.#store.write(at, bytes, 0, FOOTER_BYTES);
       if (this.#store.size() > at + FOOTER_BYTES) this.#store.setSize(at + FOOTER_BYTES);
       this.#store.flushSync();
     }
     if (!leading || Buffer.compare(leading, bytes) !== 0) this.#store.write(0, bytes, 0, FOOTER_BYTES);
+  }
+
+  #sparse(): SparseBody {
+    invariant(this.#body instanceof SparseBody, 'a file with a dynamic header has blocks');
+    return this.#body;
   }
 
   #mustBeWritable(): void {

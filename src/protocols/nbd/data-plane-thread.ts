@@ -71,7 +71,7 @@ class DataPlaneThread {
       const served = this.#server.export(name);
       const disk = this.#disks.get(name);
       if (!(disk instanceof DiskChain)) {
-        throw new HvError('unsupported', `the export ${JSON.stringify(name)} is no VHDX disk and can have no child`);
+        throw new HvError('unsupported', `the export ${JSON.stringify(name)} is a raw file and can have no child`);
       }
       return served.exclusively(() => work(disk));
     });

@@ -90,7 +90,7 @@ export function describeDisks(engine: string, make: MakeFixture): void {
         ['foreign.qcow2', qcow2, 'unsupported'],
         ['renamed.vhdx', qcow2, 'corrupt'],
         ['no ending', qcow2, 'unsupported'],
-        ['old.vhd', Buffer.alloc(MIB), 'unsupported'],
+        ['old.vhd', Buffer.alloc(MIB), 'corrupt'],
         ['empty.vhdx', Buffer.alloc(0), 'corrupt'],
       ] as const;
       for (const [name, bytes, code] of files) {

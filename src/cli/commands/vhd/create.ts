@@ -22,10 +22,14 @@ export const command = defineCommand({
     parent: option('-p, --parent <file>', 'Parent of a differencing disk', parsePath),
     blockSize: option(
       '--block-size <size>',
-      'Unit of growth, 1M to 256M (default 32M; fixed and differencing 2M)',
+      'Unit of growth: VHDX 1M to 256M (default 32M; fixed and differencing 2M), VHD 512K or 2M (default 2M)',
       parseSize,
     ),
-    format: option('--format <format>', 'vhdx or raw (default: as the name ends)', choiceOf('format', ['vhdx', 'raw'])),
+    format: option(
+      '--format <format>',
+      'vhdx, vhd or raw (default: as the name ends)',
+      choiceOf('format', ['vhdx', 'vhd', 'raw']),
+    ),
     allowParent: optionList(
       '--allow-parent <path>',
       'File or folder where parents of the parent may lie, beside their own folders (repeatable)',
@@ -35,6 +39,7 @@ export const command = defineCommand({
   examples: [
     'vhd create disk.vhdx --size 64G',
     'vhd create disk.vhdx --size 64G --type fixed',
+    'vhd create old.vhd --size 64G',
     'vhd create child.vhdx --type differencing --parent disk.vhdx',
   ],
   changes: true,
@@ -60,7 +65,7 @@ interface Given {
   readonly type: 'dynamic' | 'fixed' | 'differencing' | undefined;
   readonly parent: string | undefined;
   readonly blockSize: number | undefined;
-  readonly format: 'vhdx' | 'raw' | undefined;
+  readonly format: 'vhdx' | 'vhd' | 'raw' | undefined;
   readonly allowParent: readonly string[];
 }
 

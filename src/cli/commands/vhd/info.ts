@@ -8,7 +8,11 @@ export const command = defineCommand({
   summary: 'Show the format, type, sizes and parent of a virtual hard disk file',
   arguments: { file: argument('The disk file', parsePath) },
   options: {
-    format: option('--format <format>', 'vhdx or raw (default: as the name ends)', choiceOf('format', ['vhdx', 'raw'])),
+    format: option(
+      '--format <format>',
+      'vhdx, vhd or raw (default: as the name ends)',
+      choiceOf('format', ['vhdx', 'vhd', 'raw']),
+    ),
   },
   examples: ['vhd info disk.vhdx', 'vhd info disk.vhdx --json'],
   changes: false,
