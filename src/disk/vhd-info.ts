@@ -81,6 +81,7 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
         identifier: footer.uniqueId,
         dataWriteGuid: null,
         ...whereIsParent(file.path, parentReference, options.allowParents ?? []),
+        unfinishedMergeInto: unfinishedMerge(file.path)?.targetPath ?? null,
         inUse,
       };
     }

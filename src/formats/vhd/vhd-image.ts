@@ -1,4 +1,4 @@
-import { roundDown, roundUp } from '../../binary/index.ts';
+import { parseGuid, roundDown, roundUp } from '../../binary/index.ts';
 import { HvError, invariant } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import {
@@ -13,7 +13,7 @@ import { corrupt } from './corruption.ts';
 import type { NewVhdParent } from './create.ts';
 import { type DynamicHeader, type LocatorEntry, readDynamicHeader, withParent } from './dynamic-header.ts';
 import { FixedBody } from './fixed-body.ts';
-import { findFooters, readFooter, type VhdFooter } from './footer.ts';
+import { findFooters, readFooter, type VhdFooter, withUniqueId } from './footer.ts';
 import { FOOTER_BYTES, HEADER_BYTES, SECTOR } from './format.ts';
 import { newLocators, readParentReference } from './locator.ts';
 import { finishGrowing, growDynamic, growingRange, resizeFixed, shrinkDynamic, validateSize } from './resize.ts';
@@ -184,6 +184,19 @@ export class VhdImage implements DiskImage {
       else shrinkDynamic(disk, sizeBytes);
     }
     this.#load();
+  }
+
+  /** The unique id is what children know their parent by: with another one they are linked with it no more. */
+  changeVirtualDiskId(id: string): void {
+    this.#mustBeWritable();
+    const bytes = withUniqueId(this.#footer.bytes, parseGuid(id));
+    this.#beforeChange();
+    this.#body.flushSync();
+    this.#store.write(findFooters(this.#store).trailingOffset, bytes, 0, FOOTER_BYTES);
+    this.#store.flushSync();
+    if (this.#header) this.#store.write(0, bytes, 0, FOOTER_BYTES);
+    this.#store.flushSync();
+    this.#footer = { ...this.#footer, uniqueId: parseGuid(id), bytes };
   }
 
   /**
