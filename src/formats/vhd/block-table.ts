@@ -62,6 +62,11 @@ export class BlockTable {
     this.#put(block, UNUSED_ENTRY);
   }
 
+  /** The blocks that have space, in the disk's order. */
+  *used(): Generator<number> {
+    for (let block = 0; block < this.#entries.length; block++) if (this.#entries[block] !== UNUSED_ENTRY) yield block;
+  }
+
   get length(): number {
     return this.#entries.length;
   }

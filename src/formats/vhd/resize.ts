@@ -2,6 +2,7 @@ import { roundUp } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import { readTable, structuresOf } from './block-table.ts';
+import { copyRange } from './copy-range.ts';
 import { validateNewVhd, writeUnusedEntries } from './create.ts';
 import { bitmapBytesOf, type DynamicHeader, tableBytesOf, withTableEntries } from './dynamic-header.ts';
 import { type VhdFooter, viewOf, withChecksum, withSize } from './footer.ts';
@@ -188,17 +189,6 @@ function moveBlocksAway(disk: ResizableDisk, entries: Uint32Array, before: numbe
   for (const { block, to } of moves) writeEntry(store, header, block, to);
   store.flushSync();
   return end;
-}
-
-/** Copies what is not zero into a range that is. */
-export function copyRange(store: ByteStore, from: number, to: number, length: number): void {
-  const buffer = new Uint8Array(Math.min(length, ZEROS.length));
-  for (let done = 0; done < length; done += buffer.length) {
-    const count = Math.min(buffer.length, length - done);
-    store.read(from + done, buffer, 0, count);
-    if (Buffer.compare(buffer.subarray(0, count), ZEROS.subarray(0, count)) === 0) continue;
-    store.write(to + done, buffer, 0, count);
-  }
 }
 
 function writeEntry(store: ByteStore, header: DynamicHeader, block: number, fileOffset: number): void {

@@ -77,6 +77,11 @@ export class SpaceAllocator {
     this.#freed.push(offset);
   }
 
+  /** Places in the file's middle that are free for good, nearest to its start first. */
+  get freePlaces(): readonly number[] {
+    return [...this.#free].sort((a, b) => a - b);
+  }
+
   /** What was freed before a flush that begins now; `endFlush` takes it when that flush is done. */
   beginFlush(): readonly number[] {
     const freed = this.#freed;
@@ -198,15 +203,17 @@ export class SpaceAllocator {
   /** Places between blocks where another fits: what earlier lives of the file left. */
   #findGaps(): number[] {
     const found: number[] = [];
-    if (this.#table.gapBytes() < this.#table.strideBytes) return found;
+    const { strideBytes } = this.#table;
+    if (this.#table.gapBytes() < strideBytes) return found;
     for (const { fileOffset, length } of this.#table.gaps()) {
-      let offset = this.#place(fileOffset);
-      for (
-        ;
-        offset + this.#table.strideBytes <= fileOffset + length;
-        offset = this.#place(offset + this.#table.strideBytes)
-      ) {
+      const end = fileOffset + length;
+      for (let from = fileOffset; ; ) {
+        // Files by others are not aligned: then what a block left is just large enough for another.
+        const aligned = this.#place(from);
+        const offset = aligned + strideBytes <= end ? aligned : roundUp(from, SECTOR);
+        if (offset + strideBytes > end) break;
         found.push(offset);
+        from = offset + strideBytes;
       }
     }
     return found;

@@ -1,8 +1,9 @@
 import { roundDown, roundUp } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
-import type { ParentDisk, Segment } from '../disk-image.ts';
+import type { HeldBlock, ParentDisk, Segment } from '../disk-image.ts';
 import { BlockTable, type FileSpan } from './block-table.ts';
+import { copyRange } from './copy-range.ts';
 import type { DynamicHeader } from './dynamic-header.ts';
 import { SECTOR } from './format.ts';
 import { GRAIN_BYTES, OldContents } from './old-contents.ts';
@@ -32,7 +33,8 @@ export class SparseBody implements VhdBody {
   readonly #bitmapBytes: number;
   readonly #hasParent: boolean;
   readonly #bitmaps: BitmapCache;
-  readonly #space: SpaceAllocator | undefined;
+  readonly #options: SparseBodyOptions;
+  #space: SpaceAllocator | undefined;
   readonly #old: OldContents;
   #parent: ParentDisk | undefined;
 
@@ -46,12 +48,17 @@ export class SparseBody implements VhdBody {
     this.#table = new BlockTable(store, header, options.sizeBytes);
     this.#bitmaps = new BitmapCache(store, this.#table, header.bitmapBytes, (block) => this.#bytesOf(block) / SECTOR);
     this.#old = new OldContents(header.blockSizeBytes);
-    if (options.readOnly) return;
-    this.#space = new SpaceAllocator(store, this.#table, options.footer, {
-      bitmapBytes: header.bitmapBytes,
-      blockCount: Math.ceil(options.sizeBytes / header.blockSizeBytes),
-      bitmapFill: options.hasParent ? 0 : 0xff,
-      inBackground: options.inBackground,
+    this.#options = options;
+    if (!options.readOnly) this.#space = this.#newSpace();
+  }
+
+  #newSpace(): SpaceAllocator {
+    const { footer, sizeBytes, hasParent, inBackground } = this.#options;
+    return new SpaceAllocator(this.#store, this.#table, footer, {
+      bitmapBytes: this.#bitmapBytes,
+      blockCount: Math.ceil(sizeBytes / this.blockSizeBytes),
+      bitmapFill: hasParent ? 0 : 0xff,
+      inBackground,
     });
   }
 
@@ -164,6 +171,61 @@ export class SparseBody implements VhdBody {
       }
       at += count;
     }
+  }
+
+  *heldBlocks(): Generator<HeldBlock> {
+    for (const block of this.#table.used()) {
+      const length = this.#bytesOf(block);
+      if (length <= 0) continue;
+      const kind = this.#hasParent && !this.#bitmaps.isFull(block) ? 'part' : 'whole';
+      yield { offset: block * this.blockSizeBytes, length, kind };
+    }
+  }
+
+  /** Frees a block that reads as zero, where what lies under it does so too. */
+  releaseZeroBlock(offset: number): boolean {
+    const block = offset / this.blockSizeBytes;
+    const place = this.#table.offsetOf(block);
+    if (place === -1) return true;
+    if (!this.#readsZeroUnder(offset, this.#bytesOf(block))) return false;
+    this.#drop(block, place);
+    return true;
+  }
+
+  /**
+   * Moves the file's last blocks into free places before them, `maxBytes` at most, and cuts the file. Copies are durable
+   * before an entry points at them, and entries before what they left is used. @returns the bytes that were moved
+   */
+  reclaimSome(maxBytes: number): number {
+    // From here to the end the allocator hands out nothing but the file's end, also when a step fails.
+    this.finish();
+    const places = this.#newSpace().freePlaces;
+    const last = [...this.#table.used()].sort((a, b) => this.#table.offsetOf(b) - this.#table.offsetOf(a));
+    const { strideBytes } = this.#table;
+    const moves: { readonly block: number; readonly to: number }[] = [];
+    for (const [index, to] of places.entries()) {
+      const block = last[index];
+      if (block === undefined || this.#table.offsetOf(block) < to || moves.length * strideBytes >= maxBytes) break;
+      moves.push({ block, to });
+    }
+    if (moves.length === 0) {
+      this.#space = this.#newSpace();
+      return 0;
+    }
+    for (const { block, to } of moves) {
+      this.#store.punchHole(to, strideBytes);
+      copyRange(this.#store, this.#table.offsetOf(block), to, strideBytes);
+    }
+    this.#store.flushSync();
+    for (const { block, to } of moves) this.#table.set(block, to);
+    this.finish();
+    this.#space = this.#newSpace();
+    return moves.length * strideBytes;
+  }
+
+  /** How much of the file a reclaim could move at most: what it reports progress against. */
+  get movableBytes(): number {
+    return (this.#space?.freePlaces.length ?? 0) * this.#table.strideBytes;
   }
 
   async flush(): Promise<void> {

@@ -1,9 +1,11 @@
+import { type LongOptions, throwIfAborted } from '../../async/index.ts';
 import { parseGuid, roundDown, roundUp } from '../../binary/index.ts';
 import { HvError, invariant } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import {
   type DiskImage,
   type DiskType,
+  type HeldBlock,
   joinSegments,
   type ParentDisk,
   type ParentReference,
@@ -19,6 +21,9 @@ import { newLocators, readParentReference } from './locator.ts';
 import { finishGrowing, growDynamic, growingRange, resizeFixed, shrinkDynamic, validateSize } from './resize.ts';
 import { SparseBody } from './sparse-body.ts';
 import type { VhdBody } from './vhd-body.ts';
+
+/** So much is moved at once: nothing else can be done with the disk meanwhile. */
+const RECLAIM_BYTES = 64 * 1024 * 1024;
 
 export interface OpenVhdImageOptions {
   readonly readOnly?: boolean;
@@ -174,16 +179,63 @@ export class VhdImage implements DiskImage {
     this.#mustBeWritable();
     validateSize(this.name, this.type, sizeBytes);
     if (sizeBytes === this.sizeBytes) return;
-    this.#beforeChange();
-    this.#body.finish();
-    if (!this.#header) resizeFixed(this.#store, this.#footer, findFooters(this.#store).trailingOffset, sizeBytes);
-    else {
+    this.#restructure(() => {
+      if (!this.#header) {
+        resizeFixed(this.#store, this.#footer, findFooters(this.#store).trailingOffset, sizeBytes);
+        return;
+      }
       const { endOffset } = this.#sparse();
       const disk = { store: this.#store, footer: this.#footer, header: this.#header, endOffset };
       if (sizeBytes > this.sizeBytes) growDynamic(disk, sizeBytes);
       else shrinkDynamic(disk, sizeBytes);
+    });
+  }
+
+  /** A change of what #load() reads, of a file that ends behind its last block; afterwards the file is read anew. */
+  #restructure(change: () => void): void {
+    this.#beforeChange();
+    this.#body.finish();
+    try {
+      change();
+    } catch (error) {
+      // What of the change reached the file counts. Where not even that can be read, nothing more is written.
+      try {
+        this.#load();
+      } catch {
+        this.#readOnly = true;
+      }
+      throw error;
     }
     this.#load();
+  }
+
+  *heldBlocks(): Generator<HeldBlock> {
+    if (this.#header) yield* this.#sparse().heldBlocks();
+  }
+
+  releaseZeroBlock(offset: number): boolean {
+    this.#mustBeWritable();
+    this.#beforeChange();
+    return this.#sparse().releaseZeroBlock(offset);
+  }
+
+  async reclaimSpace({ signal, onProgress }: LongOptions): Promise<void> {
+    this.#mustBeWritable();
+    if (!this.#header) return;
+    await this.flush();
+    const total = this.#sparse().movableBytes;
+    if (total === 0 && this.#store.size() === this.#sparse().endOffset + FOOTER_BYTES) return;
+    this.#beforeChange();
+    for (let done = 0; ; ) {
+      throwIfAborted(signal, 'reclaiming the space of the file');
+      const moved = this.#sparse().reclaimSome(RECLAIM_BYTES);
+      if (moved === 0) return;
+      done += moved;
+      onProgress?.({ phase: 'reclaim', done: Math.min(done, total), total });
+      // Lets an abort and everything else in the process have its turn.
+      await new Promise(setImmediate);
+      this.#mustBeWritable();
+    }
   }
 
   /** The unique id is what children know their parent by: with another one they are linked with it no more. */
@@ -211,23 +263,22 @@ export class VhdImage implements DiskImage {
       throw new HvError('invalid-state', `${this.name} is not a differencing disk`, { detail: { path: this.name } });
     }
     const locators = newLocators(parent.paths);
-    this.#beforeChange();
-    this.#body.finish();
-    const entries: LocatorEntry[] = [];
-    const needed = locators.reduce((sum, { bytes }) => sum + roundUp(bytes.length, SECTOR), 0);
-    let at = this.#placeFor(needed);
-    for (const { platform, bytes } of locators) {
-      const spaceBytes = roundUp(bytes.length, SECTOR);
-      const padded = new Uint8Array(spaceBytes);
-      padded.set(bytes);
-      this.#store.write(at, padded, 0, spaceBytes);
-      entries.push({ platform, fileOffset: at, spaceBytes, length: bytes.length });
-      at += spaceBytes;
-    }
-    this.#store.flushSync();
-    this.#store.write(header.fileOffset, withParent(header.bytes, { ...parent, locators: entries }), 0, HEADER_BYTES);
-    this.#store.flushSync();
-    this.#load();
+    this.#restructure(() => {
+      const entries: LocatorEntry[] = [];
+      const needed = locators.reduce((sum, { bytes }) => sum + roundUp(bytes.length, SECTOR), 0);
+      let at = this.#placeFor(needed);
+      for (const { platform, bytes } of locators) {
+        const spaceBytes = roundUp(bytes.length, SECTOR);
+        const padded = new Uint8Array(spaceBytes);
+        padded.set(bytes);
+        this.#store.write(at, padded, 0, spaceBytes);
+        entries.push({ platform, fileOffset: at, spaceBytes, length: bytes.length });
+        at += spaceBytes;
+      }
+      this.#store.flushSync();
+      this.#store.write(header.fileOffset, withParent(header.bytes, { ...parent, locators: entries }), 0, HEADER_BYTES);
+      this.#store.flushSync();
+    });
   }
 
   /** Room in the file that belongs to nothing: between its structures, or behind them, with the footer moved. */
