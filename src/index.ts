@@ -9,8 +9,10 @@ export {
   type BlockDevice,
   backupDisk,
   type ChangeTrackingInfo,
+  type CheckVhdOptions,
   type CreateVhdOptions,
   changeTrackingState,
+  checkVhd,
   createVhd,
   DiskChain,
   type DiskChanges,
@@ -24,6 +26,7 @@ export {
   resizeVhd,
   takeReferencePoint,
   type UserMetadataItem,
+  type VhdCheck,
   type VhdInfo,
   vhdInfo,
 } from './disk/index.ts';

@@ -73,6 +73,7 @@ export const NOUNS: readonly Noun[] = [
       create: () => import('./commands/vhd/create.ts'),
       info: () => import('./commands/vhd/info.ts'),
       set: () => import('./commands/vhd/set.ts'),
+      check: () => import('./commands/vhd/check.ts'),
       resize: () => import('./commands/vhd/resize.ts'),
       serve: () => import('./commands/vhd/serve.ts'),
       dependencies: () => import('./commands/vhd/dependencies.ts'),

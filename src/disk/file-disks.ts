@@ -12,6 +12,7 @@ import {
   queryChanges,
   takeReferencePoint,
 } from './changed-blocks.ts';
+import { type CheckVhdOptions, checkVhd, type VhdCheck } from './check.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
 import { knownChildren } from './known-children.ts';
@@ -85,6 +86,11 @@ export class FileDisks {
       detail: { path, vm: user.name, id: user.id },
       hint: 'Keep the merged files with --keep, or detach the disk first; or use --force.',
     });
+  }
+
+  async check(path: string, options: CheckVhdOptions & ChangeOptions = {}): Promise<VhdCheck> {
+    if (options.repair) await this.mayChange(path, options);
+    return checkVhd(resolve(path), options);
   }
 
   async resize(

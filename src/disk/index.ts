@@ -18,6 +18,7 @@ export {
   queryChanges,
   takeReferencePoint,
 } from './changed-blocks.ts';
+export { type CheckVhdOptions, checkVhd, type VhdCheck } from './check.ts';
 export { type CreateVhdOptions, checkNewVhd, createVhd } from './create-vhd.ts';
 export {
   type DependenciesOptions,

@@ -3,6 +3,7 @@ import type {
   BackupResult,
   ChangeOptions,
   ChangeTrackingInfo,
+  CheckVhdOptions,
   CreateVhdOptions,
   DependenciesOptions,
   DiskChanges,
@@ -15,6 +16,7 @@ import type {
   ResizeResult,
   SetParentOptions,
   UserMetadataItem,
+  VhdCheck,
   VhdInfo,
 } from '../disk/index.ts';
 import type { Host } from '../host/index.ts';
@@ -70,6 +72,14 @@ export class Vhd {
    */
   merge(options: MergeVhdOptions & ChangeOptions = {}): Promise<MergeResult> {
     return this.#host.disks.merge(this.path, options);
+  }
+
+  /**
+   * What is wrong with the file and its parents; `repair` sets right what the file itself proves.
+   * @throws HvError `not-found`, `in-use`, `unsupported`
+   */
+  check(options: CheckVhdOptions & ChangeOptions = {}): Promise<VhdCheck> {
+    return this.#host.disks.check(this.path, options);
   }
 
   /**

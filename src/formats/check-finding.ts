@@ -28,7 +28,7 @@ export interface CheckResult {
   readonly repaired: readonly CheckFinding[];
 }
 
-/** Whether the file breaks no rule: infos alone are no fault. */
-export function isSound(result: CheckResult): boolean {
-  return result.moreFindings === 0 && result.findings.every(({ severity }) => severity === 'info');
+/** Whether the file breaks no rule, or none that is left: infos are no fault, and what was repaired is none any more. */
+export function isSound({ findings, moreFindings, repaired }: CheckResult): boolean {
+  return moreFindings === 0 && findings.every((each) => each.severity === 'info' || repaired.includes(each));
 }

@@ -4,6 +4,7 @@ import type {
   BackupResult,
   ChangeOptions,
   ChangeTrackingInfo,
+  CheckVhdOptions,
   CreateVhdOptions,
   DependenciesOptions,
   DiskChanges,
@@ -18,6 +19,7 @@ import type {
   ResizeResult,
   SetParentOptions,
   UserMetadataItem,
+  VhdCheck,
   VhdInfo,
 } from '../disk/index.ts';
 
@@ -42,6 +44,12 @@ export interface DiskService {
    * @throws `invalid-state`, `invalid-argument`, `in-use`, `no-space`, `parent-changed`, `not-found`, `aborted`
    */
   merge(path: string, options?: MergeVhdOptions & ChangeOptions): Promise<MergeResult>;
+
+  /**
+   * Checks a disk file against every rule of its format, and its parents; repairs what the file proves when told to.
+   * Windows: ValidateVirtualHardDisk (Msvm_ImageManagementService). @throws `not-found`, `in-use`, `unsupported`
+   */
+  check(path: string, options?: CheckVhdOptions & ChangeOptions): Promise<VhdCheck>;
 
   /**
    * Makes a disk larger or smaller. Windows: ResizeVirtualHardDisk (Msvm_ImageManagementService), ResizeVirtualDisk (virtdisk.h).

@@ -1,7 +1,7 @@
 import { HvError } from '../../errors/index.ts';
 
 /** One reason for each check that a file can fail. */
-const REASONS = {
+export const REASONS = {
   'file-signature': 'it does not begin with the signature of a VHDX file',
   'no-valid-header': 'neither of its two headers has a valid signature and checksum',
   'headers-contradict': 'its two headers differ but claim the same age',
@@ -43,6 +43,11 @@ const REASONS = {
 } as const;
 
 export type VhdxCorruption = keyof typeof REASONS;
+
+/** What is wrong with a file of which this reason holds, as a sentence. */
+export function reasonText(reason: VhdxCorruption): string {
+  return REASONS[reason];
+}
 
 /** The error for a file that breaks the format's rules: code `corrupt`, detail {reason, offset, value}. */
 export function corrupt(

@@ -61,14 +61,15 @@ export function encodeHeader(header: VhdxHeader): Uint8Array {
   return bytes;
 }
 
-function readCopy(store: ByteStore, copy: 0 | 1): Uint8Array {
+/** The 4 KiB of one of the two headers. */
+export function readCopy(store: ByteStore, copy: 0 | 1): Uint8Array {
   const bytes = new Uint8Array(HEADER_BYTES);
   store.read(HEADER_OFFSETS[copy], bytes, 0, HEADER_BYTES);
   return bytes;
 }
 
 /** A header whose signature and checksum hold; its fields are not judged yet. */
-function parseHeader(bytes: Uint8Array): VhdxHeader | undefined {
+export function parseHeader(bytes: Uint8Array): VhdxHeader | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
   if (view.getUint32(HEADER_AT.signature, true) !== HEADER_SIGNATURE) return undefined;
   if (!hasValidChecksum(bytes, HEADER_AT.checksum)) return undefined;

@@ -9,6 +9,7 @@
  *
  * Must not import disk or anything above; store only.
  */
+export { type CheckVhdxOptions, checkVhdx } from './check.ts';
 export type { VhdxCorruption } from './corruption.ts';
 export {
   createVhdx,
