@@ -21,7 +21,8 @@ const template = [
 /** Outside tools that the tests compare with. */
 const compare = [
   { package: 'libvhdi-utils', brings: ['vhdiinfo'] },
-  { package: 'python3-libvhdi', brings: [] }, // reads chains of VHD files
+  { package: 'python3-libvhdi', brings: [] },
+  { package: '7zip', brings: ['7zz'] }, // reads chains of VHD files, finding the parents itself
   { package: 'libnbd-bin', brings: ['nbdinfo', 'nbdcopy'] },
   { package: 'nbdkit', brings: ['nbdkit'] },
   { package: 'sg3-utils', brings: ['sg_decode_sense', 'sg_vpd'] },

@@ -9,10 +9,11 @@ type Written = Pick<DiskImage, 'sizeBytes' | 'read' | 'write' | 'writeZeroes' | 
 /**
  * One random operation on a disk, and the same on a plain array that says what must come out. What was trimmed may read
  * as zero or as before: the disk is asked.
+ * @param unitBytes of what offsets and lengths are multiples at least
  */
-export async function operate(disk: Written, expected: Uint8Array, random: () => number): Promise<void> {
+export async function operate(disk: Written, expected: Uint8Array, random: () => number, unitBytes = 1): Promise<void> {
   const choice = random();
-  const [start, end] = range(expected.length, random);
+  const [start, end] = range(expected.length, random, unitBytes);
   if (choice < 0.55) {
     const bytes = new Uint8Array(end - start);
     for (let at = 0; at < bytes.length; at++) bytes[at] = (at * 7 + start + Math.floor(choice * 1000)) & 0xff;
@@ -46,11 +47,11 @@ export function contentOf(disk: Pick<DiskImage, 'sizeBytes' | 'read'>): Buffer {
 }
 
 /** Small and unaligned, whole sectors, or whole blocks. */
-function range(size: number, random: () => number): [start: number, end: number] {
+function range(size: number, random: () => number, unitBytes: number): [start: number, end: number] {
   const kind = random();
-  const unit = kind < 0.3 ? 1 : kind < 0.7 ? 512 : kind < 0.85 ? 512 * KIB : 2 * MIB;
+  const unit = Math.max(unitBytes, kind < 0.3 ? 1 : kind < 0.7 ? 512 : kind < 0.85 ? 512 * KIB : 2 * MIB);
   const start = Math.floor((random() * size) / unit) * unit;
-  const most = unit === 1 ? 5000 : unit === 512 ? 40 * KIB : 3 * unit;
+  const most = unit === 1 ? 5000 : unit < 512 * KIB ? 40 * KIB : 3 * unit;
   const length = Math.max(unit, Math.floor((random() * most) / unit) * unit);
   return [start, Math.min(size, start + length)];
 }

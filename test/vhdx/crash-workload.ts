@@ -1,4 +1,4 @@
-import type { ParentDisk } from '../../src/formats/disk-image.ts';
+import type { DiskImage, ParentDisk } from '../../src/formats/disk-image.ts';
 import { VhdxImage } from '../../src/formats/vhdx/index.ts';
 import type { ByteStore } from '../../src/store/index.ts';
 import type { FaultStore } from '../../src/store/testing/fault-store.ts';
@@ -21,6 +21,9 @@ interface Mark {
   readonly operation: number;
 }
 
+/** Opens the file under test: a VHDX unless told otherwise. */
+export type OpenFile = (store: ByteStore, hostRun: string) => DiskImage;
+
 /**
  * Runs random operations on a disk, each sector filled with a tag of its own, and remembers what each sector may hold:
  * after the death of the process the last acknowledged version, after a power cut that of the last flush or any later one.
@@ -34,9 +37,17 @@ export class CrashWorkload {
   readonly #flushed: Mark[] = [];
   readonly #random: () => number;
   readonly #hasParent: boolean;
+  readonly #openFile: OpenFile;
   #operation = 0;
 
-  constructor(sizeBytes: number, blocks: readonly number[], random: () => number, hasParent: boolean) {
+  constructor(
+    sizeBytes: number,
+    blocks: readonly number[],
+    random: () => number,
+    hasParent: boolean,
+    openFile: OpenFile = (store, hostRun) => VhdxImage.open(store, { hostRun }),
+  ) {
+    this.#openFile = openFile;
     this.sizeBytes = sizeBytes;
     this.#blocks = blocks;
     this.#random = random;
@@ -45,14 +56,14 @@ export class CrashWorkload {
     this.#history = Array.from({ length: blocks.length * BLOCK_SECTORS }, () => [first]);
   }
 
-  open(store: ByteStore, hostRun: string): VhdxImage {
-    const image = VhdxImage.open(store, { hostRun });
+  open(store: ByteStore, hostRun: string): DiskImage {
+    const image = this.#openFile(store, hostRun);
     if (this.#hasParent) image.setParent(parentDisk(this.sizeBytes, this.#blocks));
     return image;
   }
 
   /** Runs `count` operations; now and then the process dies without closing and opens the disk again. */
-  async run(store: FaultStore, hostRun: string, count: number): Promise<VhdxImage> {
+  async run(store: FaultStore, hostRun: string, count: number): Promise<DiskImage> {
     let image = this.open(store, hostRun);
     let flushing: Promise<void> | undefined;
     for (let step = 0; step < count; step++) {
@@ -79,7 +90,7 @@ export class CrashWorkload {
   }
 
   /** @returns what is wrong with the contents after the first `events` changes, or undefined */
-  findWrongSector(image: VhdxImage, events: number, model: 'death' | 'power-cut'): string | undefined {
+  findWrongSector(image: DiskImage, events: number, model: 'death' | 'power-cut'): string | undefined {
     const acknowledged = lastBefore(this.#acknowledged, events);
     const kept = model === 'death' ? acknowledged : lastBefore(this.#flushed, events);
     const content = this.#read(image, 0, this.#history.length);
@@ -98,7 +109,7 @@ export class CrashWorkload {
     return undefined;
   }
 
-  #write(image: VhdxImage, store: FaultStore): void {
+  #write(image: DiskImage, store: FaultStore): void {
     const maximum = this.#random() < 0.1 ? 3000 : 40;
     const first = Math.floor(this.#random() * this.#history.length);
     const count = Math.min(this.#history.length - first, 1 + Math.floor(this.#random() * maximum));
@@ -109,7 +120,7 @@ export class CrashWorkload {
     this.#acknowledge(store);
   }
 
-  #zero(image: VhdxImage, store: FaultStore): void {
+  #zero(image: DiskImage, store: FaultStore): void {
     const [first, count] = this.#range();
     this.#operation++;
     this.#remember(first, count, 0);
@@ -118,7 +129,7 @@ export class CrashWorkload {
     this.#acknowledge(store);
   }
 
-  #trim(image: VhdxImage, store: FaultStore): void {
+  #trim(image: DiskImage, store: FaultStore): void {
     const [first, count] = this.#range();
     const operation = ++this.#operation;
     // Trimmed sectors read as zero or as before: the disk is asked which, before and after.
@@ -146,7 +157,7 @@ export class CrashWorkload {
     return [first, Math.min(this.#history.length - first, 1 + Math.floor(this.#random() * 100))];
   }
 
-  #read(image: VhdxImage, first: number, count: number): Uint8Array {
+  #read(image: DiskImage, first: number, count: number): Uint8Array {
     const content = new Uint8Array(count * SECTOR);
     this.#forEachPiece(first, count, (offset, from, length) => image.read(offset, content, from, length));
     return content;
@@ -164,7 +175,7 @@ export class CrashWorkload {
     }
   }
 
-  async #flush(image: VhdxImage, store: FaultStore): Promise<void> {
+  async #flush(image: DiskImage, store: FaultStore): Promise<void> {
     const { length } = this.#acknowledged;
     const operation = this.#acknowledged[length - 1]?.operation ?? 0;
     await image.flush();

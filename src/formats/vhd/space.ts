@@ -22,7 +22,7 @@ export interface SpaceOptions {
  * (zeros, its sector bitmap, the footer moved behind it), and a flush comes before it is handed out. Blocks are made ready
  * in batches and ahead, so that few writes wait for such a flush.
  *
- *     beyond the end --+-> made ready --flush--> ready --take()--> in use --free()--> freed --flush, punched--> free
+ *     beyond the end --+-> made ready --flush--> ready --take()--> in use --free(), punched--> free
  *     free ------------+
  */
 export class SpaceAllocator {
@@ -41,9 +41,7 @@ export class SpaceAllocator {
   #free: number[];
   #making: number[] = [];
   #ready: number[] = [];
-  #freed: number[] = [];
   #background: Promise<void> | undefined;
-  #isEnded = false;
 
   constructor(store: ByteStore, table: BlockTable, footer: () => Uint8Array, options: SpaceOptions) {
     this.#store = store;
@@ -71,31 +69,20 @@ export class SpaceAllocator {
     return offset;
   }
 
-  /** Gives back a block that nothing in the file points at any more, or never did; something durable may still. */
+  /**
+   * Gives back a block of which no entry in memory says anything any more. Until a flush a durable entry may still point
+   * there: it must be one under which zeros are right. Before the place is handed out again a flush comes in any case.
+   * @throws HvError `io`
+   */
   free(offset: number): void {
     this.#used--;
-    this.#freed.push(offset);
+    this.#free.push(offset);
+    this.#store.punchHole(offset, this.#table.strideBytes);
   }
 
-  /** Places in the file's middle that are free for good, nearest to its start first. */
+  /** Places in the file's middle that are free, nearest to its start first. */
   get freePlaces(): readonly number[] {
     return [...this.#free].sort((a, b) => a - b);
-  }
-
-  /** What was freed before a flush that begins now; `endFlush` takes it when that flush is done. */
-  beginFlush(): readonly number[] {
-    const freed = this.#freed;
-    this.#freed = [];
-    return freed;
-  }
-
-  /** @throws HvError `io` */
-  endFlush(freed: readonly number[]): void {
-    if (this.#isEnded) return;
-    for (const offset of freed) {
-      this.#store.punchHole(offset, this.#table.strideBytes);
-      this.#free.push(offset);
-    }
   }
 
   /** Waits for what goes on in the background; its failures are the business of who needs space next. */
@@ -108,7 +95,6 @@ export class SpaceAllocator {
    * durable already. @throws HvError `io`, `no-space`
    */
   cut(): void {
-    this.#isEnded = true;
     this.#ready = [];
     this.#making = [];
     this.#free = [];

@@ -228,16 +228,12 @@ export class SparseBody implements VhdBody {
     return (this.#space?.freePlaces.length ?? 0) * this.#table.strideBytes;
   }
 
-  async flush(): Promise<void> {
-    const freed = this.#space?.beginFlush() ?? [];
-    await this.#store.flush();
-    this.#space?.endFlush(freed);
+  flush(): Promise<void> {
+    return this.#store.flush();
   }
 
   flushSync(): void {
-    const freed = this.#space?.beginFlush() ?? [];
     this.#store.flushSync();
-    this.#space?.endFlush(freed);
   }
 
   async settle(): Promise<void> {
