@@ -19,6 +19,7 @@ export {
   takeReferencePoint,
 } from './changed-blocks.ts';
 export { type CheckVhdOptions, checkVhd, type VhdCheck } from './check.ts';
+export { type CompactedVolume, type CompactOptions, type CompactResult, compactVhd } from './compact.ts';
 export { type CreateVhdOptions, checkNewVhd, createVhd } from './create-vhd.ts';
 export {
   type DependenciesOptions,

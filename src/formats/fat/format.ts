@@ -63,4 +63,3 @@ export const EXFAT_MEDIA_FAILURE = 4;
 /** An allocation bitmap's directory entry (7.1). */
 export const EXFAT_BITMAP_ENTRY = 0x81;
 export const EXFAT_ENTRY_AT = { type: 0, flags: 1, firstCluster: 0x14, dataLength: 0x18 } as const;
-export const EXFAT_BAD_CLUSTER = 0xffff_fff7;

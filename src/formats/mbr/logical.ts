@@ -6,7 +6,7 @@ import { type MbrPartition, parseMbr } from './mbr.ts';
 const MAX_LOGICAL = 256;
 
 /** Whether a partition is only a container of others. */
-export function isExtended(partition: MbrPartition): boolean {
+export function isExtended(partition: Pick<MbrPartition, 'type'>): boolean {
   return MBR_TYPES_EXTENDED.includes(partition.type);
 }
 

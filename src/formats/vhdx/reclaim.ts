@@ -9,7 +9,8 @@ import type { Range } from './space.ts';
 /** A batch shares two flushes: as much as this is copied, or so many entries change, before they come. */
 const BATCH_BYTES = 64 * MIB;
 const BATCH_ENTRIES = 64;
-const PIECE_BYTES = 64 * 1024;
+/** The unit of a host file: smaller runs of zeros cannot become holes. */
+const PIECE_BYTES = 4096;
 const ZEROS = Buffer.alloc(PIECE_BYTES);
 /** An item is one number: where it lies, in MiB (27 bits), and the index of its entry (26 bits; no table has more). */
 const INDEX_RANGE = 2 ** 26;
