@@ -75,6 +75,7 @@ export const NOUNS: readonly Noun[] = [
       set: () => import('./commands/vhd/set.ts'),
       check: () => import('./commands/vhd/check.ts'),
       resize: () => import('./commands/vhd/resize.ts'),
+      compact: () => import('./commands/vhd/compact.ts'),
       serve: () => import('./commands/vhd/serve.ts'),
       dependencies: () => import('./commands/vhd/dependencies.ts'),
       scsi: () => import('./commands/vhd/scsi.ts'),

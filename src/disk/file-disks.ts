@@ -13,6 +13,7 @@ import {
   takeReferencePoint,
 } from './changed-blocks.ts';
 import { type CheckVhdOptions, checkVhd, type VhdCheck } from './check.ts';
+import { type CompactOptions, type CompactResult, compactVhd } from './compact.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
 import { knownChildren } from './known-children.ts';
@@ -100,6 +101,11 @@ export class FileDisks {
   ): Promise<ResizeResult> {
     await this.mayChange(path, options);
     return resizeVhd(resolve(path), sizeBytes, options);
+  }
+
+  async compact(path: string, options: CompactOptions & ChangeOptions = {}): Promise<CompactResult> {
+    await this.mayChange(path, options);
+    return compactVhd(resolve(path), options);
   }
 
   async set(path: string, change: IdentityChange, options: ChangeOptions = {}): Promise<VhdInfo> {

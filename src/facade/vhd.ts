@@ -4,6 +4,8 @@ import type {
   ChangeOptions,
   ChangeTrackingInfo,
   CheckVhdOptions,
+  CompactOptions,
+  CompactResult,
   CreateVhdOptions,
   DependenciesOptions,
   DiskChanges,
@@ -88,6 +90,14 @@ export class Vhd {
    */
   resize(sizeBytes: number | 'minimum', options: ResizeOptions & ChangeOptions = {}): Promise<ResizeResult> {
     return this.#host.disks.resize(this.path, sizeBytes, options);
+  }
+
+  /**
+   * Makes the file smaller: gives back zeros, and what clean file systems in the disk hold free, unless `freeSpace` is false.
+   * @throws HvError `unsupported` (a fixed or raw disk), `in-use`, `not-found`, `corrupt`, `no-space`, `aborted`
+   */
+  compact(options: CompactOptions & ChangeOptions = {}): Promise<CompactResult> {
+    return this.#host.disks.compact(this.path, options);
   }
 
   /** Changes the disk's id or its physical sector size. @throws HvError `invalid-argument`, `unsupported`, `in-use` */

@@ -5,6 +5,8 @@ import type {
   ChangeOptions,
   ChangeTrackingInfo,
   CheckVhdOptions,
+  CompactOptions,
+  CompactResult,
   CreateVhdOptions,
   DependenciesOptions,
   DiskChanges,
@@ -56,6 +58,13 @@ export interface DiskService {
    * @throws `invalid-state` (below the smallest safe size), `invalid-argument`, `no-space`, `in-use`, `not-found`
    */
   resize(path: string, sizeBytes: number | 'minimum', options?: ResizeOptions & ChangeOptions): Promise<ResizeResult>;
+
+  /**
+   * Makes the file of a disk smaller without changing what files in the disk hold. Windows: CompactVirtualHardDisk
+   * (Msvm_ImageManagementService), CompactVirtualDisk (virtdisk.h).
+   * @throws `unsupported` (a fixed or raw disk), `in-use`, `not-found`, `corrupt`, `no-space`, `aborted`
+   */
+  compact(path: string, options?: CompactOptions & ChangeOptions): Promise<CompactResult>;
 
   /**
    * Changes the disk's id or its physical sector size. Windows: SetVirtualHardDiskSettingData
