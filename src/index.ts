@@ -33,6 +33,7 @@ export {
   type UserMetadataItem,
   type VhdCheck,
   type VhdInfo,
+  type VhdInfoOptions,
   vhdInfo,
 } from './disk/index.ts';
 export { HV_ERROR_CODES, HvError, type HvErrorCode, type HvErrorJson, isHvError } from './errors/index.ts';

@@ -6,11 +6,12 @@ import { fromSystemError, HvError, invariant } from '../errors/index.ts';
 import type { DiskType } from '../formats/disk-image.ts';
 import { NEW_VHD_FILE, VHD_SECTOR_BYTES } from '../formats/vhd/index.ts';
 import { defaultBlockSize } from '../formats/vhdx/index.ts';
+import { TRACKING_OFF } from './chain-changes.ts';
 import { childOf } from './child-file.ts';
 import { checkedImage, createImageFile, type NewImage } from './create-file.ts';
 import { type DiskFormat, formatOf } from './disk-format.ts';
 import { closeQuietly, MAX_CHAIN_DEPTH, openImageChain } from './open-chain.ts';
-import { type VhdInfo, vhdInfo } from './vhd-info.ts';
+import { storageOf, type VhdInfo, vhdInfo } from './vhd-info.ts';
 
 export interface CreateVhdOptions extends LongOptions {
   /** Default: the parent's size for a differencing disk. */
@@ -178,8 +179,17 @@ function plannedInfo(path: string, plan: NewImage): VhdInfo {
     allocatedBytes: 0,
     identifier: null,
     dataWriteGuid: null,
+    virtualDiskId: null,
+    parentLocations: [],
+    parentIdentifier: null,
+    parentTimestamp: null,
+    fragmentationPercent: null,
+    isLoaded: false,
+    changeTracking: TRACKING_OFF,
+    smallestSafeSizeBytes: null,
     inUse: false,
     unfinishedMergeInto: null,
+    ...storageOf(plan.format, plan.format === 'raw' ? 'raw' : plan.spec.type),
   };
   if (plan.format === 'vhd') {
     const { type, blockSizeBytes = NEW_VHD_FILE.blockSize, parent } = plan.spec;

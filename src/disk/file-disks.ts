@@ -27,7 +27,7 @@ import {
   setUserMetadata,
   type UserMetadataItem,
 } from './user-metadata.ts';
-import { type VhdInfo, vhdInfo } from './vhd-info.ts';
+import { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
 
 /** A machine that uses a disk file. */
 export interface DiskUser {
@@ -59,8 +59,8 @@ export class FileDisks {
     return createVhd(resolve(path), options);
   }
 
-  async info(path: string): Promise<VhdInfo> {
-    return vhdInfo(resolve(path));
+  async info(path: string, options: VhdInfoOptions = {}): Promise<VhdInfo> {
+    return vhdInfo(resolve(path), options);
   }
 
   async setParent(path: string, parentPath: string, options: SetParentOptions & ChangeOptions = {}): Promise<VhdInfo> {

@@ -46,6 +46,6 @@ export {
   setUserMetadata,
   type UserMetadataItem,
 } from './user-metadata.ts';
-export { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
+export { type StorageType, type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
 export { moveGptBackup } from './volumes/move-gpt-backup.ts';
 export { smallestSafeSize } from './volumes/smallest-safe-size.ts';

@@ -20,6 +20,7 @@ import type {
   UserMetadataItem,
   VhdCheck,
   VhdInfo,
+  VhdInfoOptions,
 } from '../disk/index.ts';
 import type { Host } from '../host/index.ts';
 
@@ -35,9 +36,12 @@ export class Vhd {
     this.path = path;
   }
 
-  /** Format, type, sizes in bytes, identifiers, parent. @throws HvError `not-found`, `corrupt` */
-  info(): Promise<VhdInfo> {
-    return this.#host.disks.info(this.path);
+  /**
+   * Format, type, sizes in bytes, identifiers, parent; with `all` also what its contents must be read for.
+   * @throws HvError `not-found`, `corrupt`
+   */
+  info(options: VhdInfoOptions = {}): Promise<VhdInfo> {
+    return this.#host.disks.info(this.path, options);
   }
 
   async format(): Promise<VhdInfo['format']> {

@@ -23,6 +23,7 @@ import type {
   UserMetadataItem,
   VhdCheck,
   VhdInfo,
+  VhdInfoOptions,
 } from '../disk/index.ts';
 
 /** Virtual hard disk files as this host handles them (Msvm_ImageManagementService, VirtDisk). */
@@ -30,8 +31,11 @@ export interface DiskService {
   /** Windows: CreateVirtualHardDisk (Msvm_VirtualHardDiskSettingData). @throws `already-exists`, `invalid-argument`, `no-space` */
   create(path: string, options: CreateVhdOptions & LongOptions): Promise<VhdInfo>;
 
-  /** Windows: GetVirtualHardDiskSettingData, GetVirtualHardDiskState. @throws `not-found`, `corrupt` */
-  info(path: string): Promise<VhdInfo>;
+  /**
+   * Windows: GetVirtualHardDiskSettingData, GetVirtualHardDiskState; GetVirtualDiskInformation (virtdisk.h).
+   * @throws `not-found`, `corrupt`
+   */
+  info(path: string, options?: VhdInfoOptions): Promise<VhdInfo>;
 
   /**
    * Makes a differencing disk stand on that file. Windows: SetParentVirtualHardDisk (Msvm_ImageManagementService),

@@ -12,7 +12,11 @@ export const command = defineCommand({
   arguments: { file: argument('The disk file', parsePath) },
   options: {
     repair: flag('--repair', 'Set right what the file proves'),
-    format: option('--format <format>', 'The format (default: as the name ends)', choiceOf('format', ['vhdx', 'raw'])),
+    format: option(
+      '--format <format>',
+      'vhdx, vhd or raw (default: as the name ends)',
+      choiceOf('format', ['vhdx', 'vhd', 'raw']),
+    ),
     force: FORCE,
     allowParent: ALLOW_PARENT,
   },

@@ -15,7 +15,11 @@ export const command = defineCommand({
     size: option('-s, --size <size>', 'The new size, as in 128G', parseSize),
     toMinimum: flag('--to-minimum', 'Shrink to the smallest size that is safe'),
     unsafe: flag('--unsafe', 'Cut off partitions and data behind the new size'),
-    format: option('--format <format>', 'The format (default: as the name ends)', choiceOf('format', ['vhdx', 'raw'])),
+    format: option(
+      '--format <format>',
+      'vhdx, vhd or raw (default: as the name ends)',
+      choiceOf('format', ['vhdx', 'vhd', 'raw']),
+    ),
     force: FORCE,
     allowParent: ALLOW_PARENT,
   },

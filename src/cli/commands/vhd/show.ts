@@ -8,6 +8,11 @@ function parentNote(path: string, isFound: boolean): string {
   return existsSync(path) ? " (outside of the disk's own folder: name it with --allow-parent)" : ' (not there)';
 }
 
+function trackingNote({ newerChanges, mostRecentId }: VhdInfo['changeTracking']): string {
+  if (mostRecentId === null) return 'yes, anew';
+  return `since ${mostRecentId}${newerChanges ? ', with changes' : ''}`;
+}
+
 /** A disk's head for people. */
 export function showVhd(path: string, info: VhdInfo, output: Output): Promise<string> {
   return output.facts([
@@ -17,6 +22,9 @@ export function showVhd(path: string, info: VhdInfo, output: Output): Promise<st
     ['Size of the file', showBytes(info.fileSizeBytes)],
     ['Block size', info.blockSizeBytes ? showBytes(info.blockSizeBytes) : null],
     ['Logical sector', showBytes(info.logicalSectorSizeBytes)],
+    ['Fragmentation', info.fragmentationPercent === null ? null : `${info.fragmentationPercent} %`],
+    ['Smallest safe size', info.smallestSafeSizeBytes === null ? null : showBytes(info.smallestSafeSizeBytes)],
+    ['Tracks changes', info.changeTracking.enabled ? trackingNote(info.changeTracking) : null],
     ['In use', info.inUse ? 'yes, by another process' : null],
     ['Unfinished', info.unfinishedMergeInto && `its merge into ${info.unfinishedMergeInto}: merge it again to go on`],
     ['Identifier', info.identifier],
