@@ -198,7 +198,14 @@ describe('what hv wrote', () => {
       const path = folder.file(`${type}.vhd`);
       await createVhd(path, { type, sizeBytes: 8 * MIB, ...(type === 'dynamic' ? { blockSizeBytes: 512 * KIB } : {}) });
       let expected = new Uint8Array(8 * MIB);
-      for (const [index, size] of [40 * MIB + 512, 5 * MIB, 5 * MIB + 512, 20 * MIB, 3 * MIB].entries()) {
+      for (const [index, size] of [
+        40 * MIB + 512,
+        5 * MIB + 100 * 512,
+        5 * MIB + 101 * 512,
+        20 * MIB,
+        3 * MIB + 512,
+        9 * MIB,
+      ].entries()) {
         await workOn(path, expected, 90 + index, 40);
         const disk = openChain(path);
         disk.resize(size);
