@@ -1,6 +1,7 @@
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
-import { HvError, isHvError } from '../errors/index.ts';
+import { isHvError } from '../errors/index.ts';
 import { type CheckFinding, type CheckResult, isSound } from '../formats/check-finding.ts';
+import { checkVhd as checkVhdFile } from '../formats/vhd/index.ts';
 import { checkVhdx } from '../formats/vhdx/index.ts';
 import { type DiskFormat, formatOf } from './disk-format.ts';
 import { hostRun, openImageFile } from './open-file.ts';
@@ -51,12 +52,10 @@ async function checkFormat(
   switch (format) {
     case 'vhdx':
       return checkVhdx(store, { ...options, hostRun: hostRun() });
+    case 'vhd':
+      return checkVhdFile(store, options);
     case 'raw':
       return { findings: [], moreFindings: 0, repaired: [] };
-    default:
-      throw new HvError('unsupported', `${store.name}: files of the format ${format} cannot be checked yet`, {
-        detail: { path: store.name, format },
-      });
   }
 }
 

@@ -10,12 +10,15 @@ export interface FileSpan {
 }
 
 /** What lies in the file beside blocks: the footer's copy, the dynamic header, the table, the parent locators. */
-export function structuresOf(header: DynamicHeader): FileSpan[] {
+export function structuresOf(header: DynamicHeader, locators: 'reserved' | 'used' = 'reserved'): FileSpan[] {
   return [
     { fileOffset: 0, length: FOOTER_BYTES },
     { fileOffset: header.fileOffset, length: HEADER_BYTES },
     { fileOffset: header.tableOffset, length: tableBytesOf(header.tableEntries) },
-    ...header.locators.map(({ fileOffset, spaceBytes }) => ({ fileOffset, length: spaceBytes })),
+    ...header.locators.map(({ fileOffset, spaceBytes, length }) => ({
+      fileOffset,
+      length: locators === 'reserved' ? spaceBytes : length,
+    })),
   ];
 }
 
@@ -123,7 +126,9 @@ export class BlockTable {
     const { bitmapBytes, blockSizeBytes, tableOffset } = this.#header;
     const fileSize = this.#store.size();
     const lastBlock = Math.ceil(sizeBytes / blockSizeBytes) - 1;
-    const structures = structuresOf(this.#header);
+    // What is kept free for a locator is a claim only: files exist in which it is too large.
+    const structures = structuresOf(this.#header, 'used');
+    const usedEnd = Math.max(...structures.map((other) => other.fileOffset + other.length));
     const fail = (reason: 'bat-entry-offset' | 'bat-entry-beyond-end' | 'bat-entry-overlap', entry: number): never => {
       const block = this.#entries.indexOf(entry);
       throw corrupt(this.#store.name, reason, tableOffset + block * BAT_ENTRY_BYTES, entry);
@@ -139,7 +144,7 @@ export class BlockTable {
       end = start + length;
       if (end > fileSize) fail('bat-entry-beyond-end', entry);
       if (
-        start < this.#structuresEnd &&
+        start < usedEnd &&
         structures.some((other) => start < other.fileOffset + other.length && other.fileOffset < end)
       ) {
         fail('bat-entry-offset', entry);

@@ -22,6 +22,10 @@ const REASONS = {
 
 export type VhdCorruption = keyof typeof REASONS;
 
+export function isVhdCorruption(reason: string): reason is VhdCorruption {
+  return reason in REASONS;
+}
+
 /** What a reason means, as a clause about the file. */
 export function corruptionText(reason: VhdCorruption): string {
   return REASONS[reason];

@@ -1,4 +1,4 @@
-import { isPowerOfTwo, readGuid, roundUp, writeGuid, ZERO_GUID } from '../../binary/index.ts';
+import { isPowerOfTwo, readGuid, roundDown, roundUp, writeGuid, ZERO_GUID } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import { corrupt } from './corruption.ts';
@@ -123,7 +123,8 @@ function readLocatorEntries(name: string, bytes: Uint8Array, headerOffset: numbe
     }
     // The specification counts sectors here; Windows and others write bytes.
     const said = view.getUint32(at + LOCATOR_AT.space);
-    const spaceBytes = Math.max(roundUp(length, SECTOR), said < SECTOR ? said * SECTOR : said);
+    const reserved = Math.min(said < SECTOR ? said * SECTOR : said, fileSize - Number(offset));
+    const spaceBytes = Math.max(roundUp(length, SECTOR), roundDown(reserved, SECTOR));
     entries.push({ platform, fileOffset: Number(offset), spaceBytes, length });
   }
   return entries;

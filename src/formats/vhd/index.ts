@@ -8,6 +8,7 @@
  *
  * Must not import disk or anything above; store only.
  */
+export { type CheckVhdFileOptions, checkVhd } from './check.ts';
 export type { VhdCorruption } from './corruption.ts';
 export { createVhdImage, type NewVhd, type NewVhdParent, validateNewVhd } from './create.ts';
 export type { DynamicHeader } from './dynamic-header.ts';

@@ -1,5 +1,5 @@
 import { type LongOptions, throwIfAborted } from '../../async/index.ts';
-import { parseGuid, roundDown, roundUp } from '../../binary/index.ts';
+import { parseGuid, roundUp } from '../../binary/index.ts';
 import { HvError, invariant } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import {
@@ -18,6 +18,7 @@ import { FixedBody } from './fixed-body.ts';
 import { findFooters, readFooter, type VhdFooter, withUniqueId } from './footer.ts';
 import { FOOTER_BYTES, HEADER_BYTES, SECTOR } from './format.ts';
 import { newLocators, readParentReference } from './locator.ts';
+import { repairFooters } from './repair-footers.ts';
 import { finishGrowing, growDynamic, growingRange, resizeFixed, shrinkDynamic, validateSize } from './resize.ts';
 import { SparseBody } from './sparse-body.ts';
 import type { VhdBody } from './vhd-body.ts';
@@ -365,16 +366,7 @@ export class VhdImage implements DiskImage {
   /** Where one of the two footers is damaged or differs, it becomes as the one that counts, before anything is built on it. */
   #repairFooters(): void {
     if (!this.#header) return;
-    const { leading, trailing, trailingOffset } = findFooters(this.#store);
-    const { bytes } = this.#footer;
-    if (!trailing) {
-      const end = this.#sparse().endOffset;
-      const at = trailingOffset >= end ? roundDown(trailingOffset, SECTOR) : roundUp(end, SECTOR);
-      this.#store.write(at, bytes, 0, FOOTER_BYTES);
-      if (this.#store.size() > at + FOOTER_BYTES) this.#store.setSize(at + FOOTER_BYTES);
-      this.#store.flushSync();
-    }
-    if (!leading || Buffer.compare(leading, bytes) !== 0) this.#store.write(0, bytes, 0, FOOTER_BYTES);
+    repairFooters(this.#store, this.#footer.bytes, this.#sparse().endOffset);
   }
 
   #sparse(): SparseBody {
