@@ -56,10 +56,12 @@ function searchDescriptors(file: BigIntStats, kinds: readonly LockClass[]): Lock
   for (const pid of namesOf('/proc')) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     if (performance.now() > deadline) return undefined;
-    for (const fd of namesOf(`/proc/${pid}/fd`)) {
-      if (!isSameFile(`/proc/${pid}/fd/${fd}`, file)) continue;
-      if (linesOf(`/proc/${pid}/fdinfo/${fd}`).every((line) => parseLock(line, kinds).length === 0)) continue;
-      return { pid: Number(pid), command: readProcess(Number(pid))?.command ?? '' };
+    for (const fd of namesOf(`/proc/${pid}/fdinfo`)) {
+      const locks = linesOf(`/proc/${pid}/fdinfo/${fd}`).flatMap((line) => parseLock(line, kinds));
+      const near = locks.filter((lock) => lock.inode === String(file.ino));
+      // Only a file that is nearly sure to be ours is looked at: one on a dead FUSE or NFS server would never answer.
+      const isIt = near.some(({ device }) => device === deviceOf(file) || isSameFile(`/proc/${pid}/fd/${fd}`, file));
+      if (isIt) return { pid: Number(pid), command: readProcess(Number(pid))?.command ?? '' };
     }
   }
   return undefined;
