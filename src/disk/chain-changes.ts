@@ -1,5 +1,5 @@
-import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
-import { HvError, invariant, isHvError } from '../errors/index.ts';
+import { fchmodSync, fchownSync, fdatasyncSync, fstatSync } from 'node:fs';
+import { fromSystemError, HvError, invariant, isHvError } from '../errors/index.ts';
 import { type ChangedRange, ChangeTracker } from '../formats/rct/index.ts';
 import { VhdxImage } from '../formats/vhdx/index.ts';
 import { createFile } from './create-file.ts';
@@ -82,9 +82,26 @@ export function trackChild(leaf: ChainLayer, child: ChainLayer): void {
   }
 }
 
-/** Names this moment. @throws HvError `invalid-state` (tracking is off, or was broken), `in-use`, `io`, `no-space` */
+/**
+ * Names this moment. What was written before it is durable first: a power cut must not bring back what it replaced, as
+ * that would be no change since.
+ * @throws HvError `invalid-state` (tracking is off, or was broken), `in-use`, `io`, `no-space`
+ */
 export function takeReferencePoint(layers: readonly ChainLayer[]): string {
-  return writableTracker(leafOf(layers)).takeReferencePoint();
+  const leaf = leafOf(layers);
+  const tracker = writableTracker(leaf);
+  if (leaf.image.readOnly) syncFile(leaf);
+  else leaf.image.flushSync();
+  return tracker.takeReferencePoint();
+}
+
+/** A process that died may have left writes that are nowhere but in memory. */
+function syncFile({ image, path }: ChainLayer): void {
+  try {
+    if (image.store.fd !== undefined) fdatasyncSync(image.store.fd);
+  } catch (error) {
+    throw fromSystemError(error, `could not flush ${path}`, { path });
+  }
 }
 
 /**
