@@ -8,8 +8,13 @@ import { NEW_VHD_FILE, VHD_SECTOR_BYTES } from '../formats/vhd/index.ts';
 import { defaultBlockSize } from '../formats/vhdx/index.ts';
 import { TRACKING_OFF } from './chain-changes.ts';
 import { childOf } from './child-file.ts';
+import { convertVhd } from './convert.ts';
 import { checkedImage, createImageFile, type NewImage } from './create-file.ts';
+
 import { type DiskFormat, formatOf } from './disk-format.ts';
+
+import type { ImageFormat } from './image-format.ts';
+
 import { closeQuietly, MAX_CHAIN_DEPTH, openImageChain } from './open-chain.ts';
 import { storageOf, type VhdInfo, vhdInfo } from './vhd-info.ts';
 
@@ -25,9 +30,13 @@ export interface CreateVhdOptions extends LongOptions {
   readonly logicalSectorSizeBytes?: number | undefined;
   /** 4096 (default) or 512; a differencing disk has its parent's unless it says otherwise. */
   readonly physicalSectorSizeBytes?: number | undefined;
-  /** The disk's own id, a GUID; default random. A differencing disk has its parent's. */
-  readonly virtualDiskId?: string | undefined;
   readonly format?: DiskFormat | undefined;
+  /** A disk whose contents the new one starts with; a differencing disk holds what differs from its parent. */
+  readonly sourcePath?: string | undefined;
+  /** Default: what the name's ending says. */
+  readonly sourceFormat?: ImageFormat | undefined;
+  /** The disk's id: a new one (default), or one given as a GUID; with a source also the source's. A child has its parent's. */
+  readonly virtualDiskId?: 'new' | 'keep' | (string & {}) | undefined;
   /** Where parents of the parent may lie, beside their children's own folders. */
   readonly allowParents?: readonly string[] | undefined;
   /** Check everything that can be checked, make nothing, and answer what would be made. */
@@ -35,19 +44,20 @@ export interface CreateVhdOptions extends LongOptions {
 }
 
 /**
- * Makes a new, empty disk file. Never replaces a file, and leaves nothing behind when it fails.
+ * Makes a new disk file, empty or with the contents of another. Never replaces a file, and leaves nothing behind when it fails.
  * @throws HvError `already-exists`, `invalid-argument`, `not-found`, `permission-denied`, `in-use` (the parent), `no-space`, `unsupported`, `io`, `aborted`
  */
 export async function createVhd(path: string, options: CreateVhdOptions): Promise<VhdInfo> {
   throwIfAborted(options.signal, 'creating the disk');
   const format = formatOf(path, options.format);
+  if (options.sourcePath !== undefined) return createFromSource(path, { ...options, sourcePath: options.sourcePath });
   const type = options.type ?? (options.parentPath === undefined ? 'dynamic' : 'differencing');
   if (type !== 'differencing' && options.parentPath !== undefined) {
     throw new HvError('invalid-argument', `a ${type} disk has no parent`, { detail: { path } });
   }
-  if (options.virtualDiskId !== undefined && (type === 'differencing' || format === 'raw')) {
+  if (givenId(options) !== undefined && (type === 'differencing' || format === 'raw')) {
     const why = format === 'raw' ? 'a raw disk has no id' : "a differencing disk has its parent's id";
-    throw new HvError('invalid-argument', why, { detail: { path, virtualDiskId: options.virtualDiskId } });
+    throw new HvError('invalid-argument', why, { detail: { path, virtualDiskId: options.virtualDiskId ?? null } });
   }
   const target = resolveNew(path);
   const plan = type === 'differencing' ? planChild(target, format, options) : planDisk(type, format, options);
@@ -62,6 +72,32 @@ export async function createVhd(path: string, options: CreateVhdOptions): Promis
   return vhdInfo(target, { format });
 }
 
+async function createFromSource(
+  path: string,
+  options: CreateVhdOptions & { readonly sourcePath: string },
+): Promise<VhdInfo> {
+  const made = await convertVhd(options.sourcePath, path, options);
+  if (options.dryRun !== true) {
+    return vhdInfo(made.path, { format: options.format, allowParents: options.allowParents });
+  }
+  const format = formatOf(path, options.format);
+  const like = {
+    ...options,
+    virtualDiskId: 'new',
+    sizeBytes: made.virtualSizeBytes,
+    logicalSectorSizeBytes: made.logicalSectorSizeBytes,
+    physicalSectorSizeBytes: made.physicalSectorSizeBytes,
+  };
+  if (made.type === 'differencing') return plannedInfo(made.path, planChild(made.path, format, like));
+  return plannedInfo(made.path, planDisk(made.type === 'fixed' ? 'fixed' : 'dynamic', format, like));
+}
+
+/** The id of a disk without a source. @throws HvError `invalid-argument` */
+function givenId({ virtualDiskId = 'new' }: CreateVhdOptions): string | undefined {
+  if (virtualDiskId === 'keep') throw new HvError('invalid-argument', 'an empty disk has no id to keep');
+  return virtualDiskId === 'new' ? undefined : parseGuid(virtualDiskId);
+}
+
 function planDisk(type: 'dynamic' | 'fixed', format: DiskFormat, options: CreateVhdOptions): NewImage {
   const { sizeBytes } = options;
   if (sizeBytes === undefined) throw new HvError('invalid-argument', 'a new disk needs a size');
@@ -70,7 +106,7 @@ function planDisk(type: 'dynamic' | 'fixed', format: DiskFormat, options: Create
     mustBeSectorOfVhd(options);
     return checkedImage({
       format,
-      spec: { type, virtualSizeBytes: sizeBytes, blockSizeBytes: options.blockSizeBytes },
+      spec: { type, virtualSizeBytes: sizeBytes, blockSizeBytes: options.blockSizeBytes, uniqueId: givenId(options) },
     });
   }
   return checkedImage({
@@ -81,7 +117,7 @@ function planDisk(type: 'dynamic' | 'fixed', format: DiskFormat, options: Create
       blockSizeBytes: options.blockSizeBytes,
       logicalSectorSizeBytes: options.logicalSectorSizeBytes,
       physicalSectorSizeBytes: options.physicalSectorSizeBytes,
-      virtualDiskId: options.virtualDiskId === undefined ? undefined : parseGuid(options.virtualDiskId),
+      virtualDiskId: givenId(options),
     },
   });
 }

@@ -14,9 +14,13 @@ import {
 } from './changed-blocks.ts';
 import { type CheckVhdOptions, checkVhd, type VhdCheck } from './check.ts';
 import { type CompactOptions, type CompactResult, compactVhd } from './compact.ts';
+import { type CompareOptions, type CompareResult, compareVhds } from './compare.ts';
+import { type ConvertOptions, type ConvertResult, convertVhd } from './convert.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
+import { type HashOptions, type HashResult, hashVhd } from './hash.ts';
 import { knownChildren } from './known-children.ts';
+import { type MapEntry, type MapOptions, mapVhd } from './map.ts';
 import { type MergeResult, type MergeStep, type MergeVhdOptions, mergeSteps, mergeVhd } from './merge-vhd.ts';
 import { type ResizeOptions, type ResizeResult, resizeVhd } from './resize.ts';
 import { type SetParentOptions, setParent } from './set-parent.ts';
@@ -158,6 +162,22 @@ export class FileDisks {
 
   async backup(path: string, targetPath: string, options: BackupOptions = {}): Promise<BackupResult> {
     return backupDisk(resolve(path), resolve(targetPath), options);
+  }
+
+  async convert(sourcePath: string, path: string, options: ConvertOptions = {}): Promise<ConvertResult> {
+    return convertVhd(resolve(sourcePath), resolve(path), options);
+  }
+
+  async compare(firstPath: string, secondPath: string, options: CompareOptions = {}): Promise<CompareResult> {
+    return compareVhds(resolve(firstPath), resolve(secondPath), options);
+  }
+
+  async map(path: string, options: MapOptions = {}): Promise<MapEntry[]> {
+    return mapVhd(resolve(path), options);
+  }
+
+  async hash(path: string, options: HashOptions = {}): Promise<HashResult> {
+    return hashVhd(resolve(path), options);
   }
 
   /** The machines that use a file. Without an engine there are none. */

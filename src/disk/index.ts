@@ -20,6 +20,8 @@ export {
 } from './changed-blocks.ts';
 export { type CheckVhdOptions, checkVhd, type VhdCheck } from './check.ts';
 export { type CompactedVolume, type CompactOptions, type CompactResult, compactVhd } from './compact.ts';
+export { type CompareOptions, type CompareResult, compareVhds } from './compare.ts';
+export { type ConvertOptions, type ConvertResult, convertVhd } from './convert.ts';
 export { type CreateVhdOptions, checkNewVhd, createVhd } from './create-vhd.ts';
 export {
   type DependenciesOptions,
@@ -31,7 +33,10 @@ export {
 export { DiskChain, type LayerInfo } from './disk-chain.ts';
 export { type DiskFormat, formatOf } from './disk-format.ts';
 export { type ChangeOptions, type DiskUser, FileDisks, type MayChangeOptions } from './file-disks.ts';
+export { type HashOptions, type HashResult, hashVhd } from './hash.ts';
+export { type ForeignFormat, type ImageFormat, imageFormatOf } from './image-format.ts';
 export { type KnownChildren, type KnownChildrenOptions, knownChildren } from './known-children.ts';
+export { type MapEntry, type MapOptions, mapVhd } from './map.ts';
 export { type MergeOptions, mergeIntoParent } from './merge.ts';
 export { type MergeResult, type MergeVhdOptions, mergeVhd } from './merge-vhd.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';

@@ -6,12 +6,20 @@ import type {
   CheckVhdOptions,
   CompactOptions,
   CompactResult,
+  CompareOptions,
+  CompareResult,
+  ConvertOptions,
+  ConvertResult,
   CreateVhdOptions,
   DependenciesOptions,
   DiskChanges,
   DiskDependencies,
   FileQueryOptions,
+  HashOptions,
+  HashResult,
   IdentityChange,
+  MapEntry,
+  MapOptions,
   MergeResult,
   MergeVhdOptions,
   ResizeOptions,
@@ -127,6 +135,29 @@ export class Vhd {
   /** @throws HvError `not-found`, `unsupported`, `in-use` */
   deleteMetadata(id: string, options: ChangeOptions = {}): Promise<void> {
     return this.#host.disks.deleteMetadata(this.path, id, options);
+  }
+
+  /**
+   * Copies this disk, with all that it has from its parents, into a new file of any format and type.
+   * @throws HvError `already-exists`, `in-use`, `corrupt`, `unsupported`, `invalid-argument`, `no-space`, `missing-dependency`, `aborted`
+   */
+  convert(path: string, options: ConvertOptions = {}): Promise<ConvertResult> {
+    return this.#host.disks.convert(this.path, path, options);
+  }
+
+  /** Whether this disk and another hold the same, and where they differ first. @throws HvError `not-found`, `in-use`, `corrupt` */
+  compare(otherPath: string, options: CompareOptions = {}): Promise<CompareResult> {
+    return this.#host.disks.compare(this.path, otherPath, options);
+  }
+
+  /** What this disk is made of, in order: data, zeros, what is unmapped, what comes from a parent. @throws HvError `in-use`, `corrupt` */
+  map(options: MapOptions = {}): Promise<MapEntry[]> {
+    return this.#host.disks.map(this.path, options);
+  }
+
+  /** The SHA-256 of all that this disk holds. @throws HvError `in-use`, `corrupt` */
+  hash(options: HashOptions = {}): Promise<HashResult> {
+    return this.#host.disks.hash(this.path, options);
   }
 
   /** On what this disk stands and what stands on it. @throws HvError `not-found`, `corrupt` */

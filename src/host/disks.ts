@@ -7,13 +7,21 @@ import type {
   CheckVhdOptions,
   CompactOptions,
   CompactResult,
+  CompareOptions,
+  CompareResult,
+  ConvertOptions,
+  ConvertResult,
   CreateVhdOptions,
   DependenciesOptions,
   DiskChanges,
   DiskDependencies,
   DiskUser,
   FileQueryOptions,
+  HashOptions,
+  HashResult,
   IdentityChange,
+  MapEntry,
+  MapOptions,
   MayChangeOptions,
   MergeResult,
   MergeVhdOptions,
@@ -114,6 +122,22 @@ export interface DiskService {
 
   /** A copy of a tracked disk, or of what changed since the last one. @throws as queryChanges, `already-exists`, `no-space` */
   backup(path: string, targetPath: string, options?: BackupOptions): Promise<BackupResult>;
+
+  /**
+   * Copies a disk into a new file of another format or type. Windows: ConvertVirtualHardDisk (Msvm_ImageManagementService),
+   * CreateVirtualDisk with a SourcePath (virtdisk.h).
+   * @throws `already-exists`, `not-found`, `in-use`, `corrupt`, `unsupported`, `invalid-argument`, `no-space`, `missing-dependency`
+   */
+  convert(sourcePath: string, path: string, options?: ConvertOptions): Promise<ConvertResult>;
+
+  /** Whether two disks hold the same. Windows: reading two attached disks. @throws `not-found`, `in-use`, `corrupt` */
+  compare(firstPath: string, secondPath: string, options?: CompareOptions): Promise<CompareResult>;
+
+  /** What a disk is made of. Windows: GET LBA STATUS to an attached disk. @throws `not-found`, `in-use`, `corrupt` */
+  map(path: string, options?: MapOptions): Promise<MapEntry[]>;
+
+  /** The SHA-256 of all that a disk holds. Windows: reading an attached disk. @throws `not-found`, `in-use`, `corrupt` */
+  hash(path: string, options?: HashOptions): Promise<HashResult>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly DiskUser[]>;

@@ -8,6 +8,8 @@
  *
  * Must not import disk or anything above; store only.
  */
+
+export { startVhd } from './bulk-writer.ts';
 export { type CheckVhdFileOptions, checkVhd } from './check.ts';
 export type { VhdCorruption } from './corruption.ts';
 export { createVhdImage, type NewVhd, type NewVhdParent, validateNewVhd } from './create.ts';

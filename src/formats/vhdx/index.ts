@@ -9,6 +9,8 @@
  *
  * Must not import disk or anything above; store only.
  */
+
+export { startVhdx } from './bulk-writer.ts';
 export { type CheckVhdxOptions, checkVhdx } from './check.ts';
 export type { VhdxCorruption } from './corruption.ts';
 export {

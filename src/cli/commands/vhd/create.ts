@@ -25,6 +25,14 @@ export const command = defineCommand({
       'Unit of growth: VHDX 1M to 256M (default 32M; fixed and differencing 2M), VHD 512K or 2M (default 2M)',
       parseSize,
     ),
+    logicalSectorSize: option(
+      '--logical-sector-size <size>',
+      "512 or 4096 (default 512; differencing: its parent's)",
+      parseSize,
+    ),
+    physicalSectorSize: option('--physical-sector-size <size>', '512 or 4096 (default 4096)', parseSize),
+    from: option('--from <file>', 'A disk whose contents the new one starts with, of any format', parsePath),
+    id: option('--id <id>', 'Identifier of the disk: new, keep (with --from) or a GUID (default new)'),
     format: option(
       '--format <format>',
       'vhdx, vhd or raw (default: as the name ends)',
@@ -41,6 +49,7 @@ export const command = defineCommand({
     'vhd create disk.vhdx --size 64G --type fixed',
     'vhd create old.vhd --size 64G',
     'vhd create child.vhdx --type differencing --parent disk.vhdx',
+    'vhd create copy.vhdx --from disk.qcow2',
   ],
   changes: true,
   async run({ args, options, global, output, long, wouldDo }) {
@@ -65,6 +74,10 @@ interface Given {
   readonly type: 'dynamic' | 'fixed' | 'differencing' | undefined;
   readonly parent: string | undefined;
   readonly blockSize: number | undefined;
+  readonly logicalSectorSize: number | undefined;
+  readonly physicalSectorSize: number | undefined;
+  readonly from: string | undefined;
+  readonly id: string | undefined;
   readonly format: 'vhdx' | 'vhd' | 'raw' | undefined;
   readonly allowParent: readonly string[];
 }
@@ -74,19 +87,25 @@ function optionsOf(given: Given): CreateVhdOptions {
   const shared = {
     ...(given.blockSize === undefined ? {} : { blockSizeBytes: given.blockSize }),
     ...(given.format === undefined ? {} : { format: given.format }),
+    logicalSectorSizeBytes: given.logicalSectorSize,
+    physicalSectorSizeBytes: given.physicalSectorSize,
+    sourcePath: given.from,
+    virtualDiskId: given.id,
+    allowParents: given.allowParent,
   };
   if (given.type === 'differencing') {
     if (given.parent === undefined) throw refusal('a differencing disk needs a parent', 'Name it with --parent.');
     return {
       type: 'differencing',
       parentPath: given.parent,
-      allowParents: given.allowParent,
       ...(given.size === undefined ? {} : { sizeBytes: given.size }),
       ...shared,
     };
   }
   if (given.parent !== undefined) throw refusal('only a differencing disk has a parent', 'Add --type differencing.');
-  if (given.size === undefined) throw refusal('the disk needs a size', 'Add --size, as in --size 64G.');
+  if (given.size === undefined && given.from === undefined) {
+    throw refusal('the disk needs a size', 'Add --size, as in --size 64G.');
+  }
   return { type: given.type ?? 'dynamic', sizeBytes: given.size, ...shared };
 }
 
