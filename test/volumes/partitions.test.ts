@@ -6,6 +6,7 @@ import { readPartitionTable } from '../../src/disk/volumes/partitions.ts';
 import { isHvError } from '../../src/errors/index.ts';
 import { MemoryStore } from '../../src/store/index.ts';
 import { FaultStore, seededRandom } from '../../src/store/testing/fault-store.ts';
+import { deviceOn } from './store-device.ts';
 import { MIB, sparseFile, TemporaryFolder, tool } from './tools.ts';
 
 async function withRaw<T>(path: string, use: (device: BlockDevice) => Promise<T> | T): Promise<T> {
@@ -208,22 +209,4 @@ function toBytes(store: MemoryStore): Uint8Array {
   const bytes = new Uint8Array(store.size());
   store.read(0, bytes, 0, bytes.length);
   return bytes;
-}
-
-/** As much of a device as moving a table needs, on a store. */
-function deviceOn(store: MemoryStore | FaultStore): BlockDevice {
-  return {
-    sizeBytes: store.size(),
-    logicalSectorSizeBytes: 512,
-    physicalSectorSizeBytes: 512,
-    readOnly: false,
-    read: (offset, target, start, length) => store.read(offset, target, start, length),
-    write: (offset, source, start, length) => store.write(offset, source, start, length),
-    writeZeroes: (offset, length) => store.write(offset, new Uint8Array(length), 0, length),
-    trim: () => {},
-    flush: () => store.flush(),
-    extents: (offset, length) => [{ offset, length, kind: 'data', depth: 0 }],
-    resolveRead: () => [],
-    close: async () => {},
-  };
 }

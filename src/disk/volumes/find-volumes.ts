@@ -34,6 +34,18 @@ type Readable = Pick<BlockDevice, 'sizeBytes' | 'logicalSectorSizeBytes' | 'read
  * @throws HvError `io`, `corrupt` (the image, never what lies in it)
  */
 export function findVolumes(device: Readable): Volume[] {
+  const volumes = listVolumes(device);
+  // A sleeping system has every volume of its disk mounted, those without a trace of it too.
+  const why = 'a system sleeps in another volume of its disk';
+  if (!volumes.some(({ state }) => state === 'hibernated')) return volumes;
+  return volumes.map((volume) =>
+    volume.state === 'clean'
+      ? { ...unread(volume, volume, 'hibernated', why), blockSizeBytes: volume.blockSizeBytes }
+      : volume,
+  );
+}
+
+function listVolumes(device: Readable): Volume[] {
   let table: PartitionTable;
   try {
     table = readPartitionTable(device);
@@ -78,6 +90,7 @@ function readVolume(device: Readable, { offset, sizeBytes }: Omit<Partition, 'ty
   const place = { offset, sizeBytes };
   const found = identifyVolume(bytes);
   if (!found) return unread(place, { kind: 'unknown' }, 'unknown', 'hv knows no file system there');
+  if (found.kind === 'suspended') return unread(place, found, 'hibernated', 'a Linux system sleeps in it');
   try {
     const system = readNtfs(bytes) ?? readExt(bytes) ?? readFat(bytes);
     if (!system) return unread(place, found, 'unsupported', 'hv knows it by name only');

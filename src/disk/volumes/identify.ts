@@ -11,7 +11,7 @@ export interface Identified {
 }
 
 /** What hv knows by its signature alone. */
-export type ForeignKind = 'bitlocker' | 'btrfs' | 'luks' | 'lvm' | 'refs' | 'swap' | 'xfs';
+export type ForeignKind = 'bitlocker' | 'btrfs' | 'luks' | 'lvm' | 'refs' | 'suspended' | 'swap' | 'xfs';
 
 const FOREIGN: readonly (readonly [kind: ForeignKind, offset: number, signature: string])[] = [
   ['bitlocker', 3, '-FVE-FS-'],
@@ -21,6 +21,11 @@ const FOREIGN: readonly (readonly [kind: ForeignKind, offset: number, signature:
   ['lvm', 512, 'LABELONE'],
   ['lvm', 0, 'LABELONE'],
   ['swap', 4086, 'SWAPSPACE2'],
+  // A swap space that holds a hibernated system's memory.
+  ['suspended', 4086, 'S1SUSPEND'],
+  ['suspended', 4086, 'S2SUSPEND'],
+  ['suspended', 4086, 'ULSUSPEND'],
+  ['suspended', 4086, 'LINHIB0001'],
   ['btrfs', 65_600, '_BHRfS_M'],
 ];
 

@@ -11,6 +11,8 @@ import { applyUpdateSequence } from './update-sequence.ts';
 const MAX_LIST_BYTES = 256 * 1024;
 const MAX_LIST_ENTRIES = 4096;
 const MIN_LIST_ENTRY_BYTES = 0x1a;
+/** Runs of one file: even a bitmap in a piece a cluster has fewer. */
+const MAX_RUNS = 2 ** 20;
 const LIST_ENTRY_AT = { type: 0, length: 4, record: 0x10 } as const;
 
 /** A file's contents: bytes that are here, or clusters. */
@@ -64,7 +66,16 @@ export class MasterFileTable {
       if (target !== record) records.add(target);
       at += length;
     }
-    return [...own, ...[...records].flatMap((target) => this.#attributesIn(target))];
+    const all = [...own];
+    let runs = 0;
+    for (const target of records) {
+      for (const attribute of this.#attributesIn(target)) {
+        all.push(attribute);
+        runs += attribute.value ? 0 : attribute.runs.length;
+      }
+      if (runs > MAX_RUNS) throw corrupt('attribute-list', target, runs);
+    }
+    return all;
   }
 
   /** The pieces of one attribute put together; undefined where the file has none. @throws HvError `corrupt`, `io` */

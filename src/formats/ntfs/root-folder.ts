@@ -7,6 +7,8 @@ import { applyUpdateSequence } from './update-sequence.ts';
 
 /** A root folder with more index than this has hundreds of thousands of files. */
 const MAX_INDEX_BYTES = 64 * 1024 * 1024;
+/** A name stands once in a folder; more come only from unused blocks. */
+const MAX_FOUND = 64;
 /** Where an index's header lies: in the root attribute, and in a block. */
 const ROOT_HEADER_AT = 0x10;
 const BLOCK_HEADER_AT = 0x18;
@@ -57,7 +59,8 @@ function collect(bytes: Uint8Array, headerAt: number, name: string, found: numbe
     const nameBytes = (key[NAME_LENGTH_AT] ?? 0) * 2;
     if (decodeUtf16le(key.subarray(NAME_AT, NAME_AT + nameBytes)).toLowerCase() === name) {
       const record = safeNumber(view.getBigUint64(at + ENTRY_AT.record, true) & 0xffff_ffff_ffffn);
-      if (record !== undefined) found.push(record);
+      if (record !== undefined && !found.includes(record)) found.push(record);
+      if (found.length > MAX_FOUND) throw corrupt('index-bounds', at, found.length);
     }
     at += length;
   }
