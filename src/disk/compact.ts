@@ -1,24 +1,15 @@
 import { statSync } from 'node:fs';
-import { type LongOptions, throttleProgress, throwIfAborted } from '../async/index.ts';
+import { throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError, invariant } from '../errors/index.ts';
-import type { DiskImage, HeldBlock } from '../formats/disk-image.ts';
-import type { FreeRange } from '../formats/file-system.ts';
-import { nextData, nextHole } from '../system/index.ts';
+import { type CompactImageOptions, compactImage, type Freed } from './compaction.ts';
 import { DiskChain } from './disk-chain.ts';
 import { formatOf } from './disk-format.ts';
 import { openImageChain } from './open-chain.ts';
-import { findVolumes, type Volume } from './volumes/find-volumes.ts';
-import { FreeCursor } from './volumes/free-cursor.ts';
+import type { Volume } from './volumes/find-volumes.ts';
 
-export interface CompactOptions extends LongOptions {
-  /** Free blocks that hold nothing but zeros; default true. */
-  readonly zero?: boolean | undefined;
-  /** Free what clean file systems in the disk hold free; default true. It is gone then, as after a trim. */
-  readonly freeSpace?: boolean | undefined;
+export interface CompactOptions extends CompactImageOptions {
   /** Where parents may lie beside their children's own folders. */
   readonly allowParents?: readonly string[] | undefined;
-  /** Look at everything, change nothing. */
-  readonly dryRun?: boolean | undefined;
 }
 
 /** A volume in the disk, and whether its free space was given back. */
@@ -33,12 +24,8 @@ export interface CompactedVolume {
   readonly why: string;
 }
 
-export interface CompactResult {
+export interface CompactResult extends Freed {
   readonly path: string;
-  /** Blocks, or pieces of them that took space of the host's, by what they were free for. */
-  readonly freedZeroBytes: number;
-  readonly freedUnmappedBytes: number;
-  readonly freedFileSystemBytes: number;
   /** The file's length; what it takes of its host may be less. Of a dry run the same before and after. */
   readonly fileSizeBytesBefore: number;
   readonly fileSizeBytesAfter: number;
@@ -46,14 +33,6 @@ export interface CompactResult {
   readonly allocatedBytesAfter: number;
   readonly volumes: readonly CompactedVolume[];
 }
-
-/** A shorter piece is left where it is: a hole would cost more than it gives back. */
-const MIN_PIECE_BYTES = 64 * 1024;
-const PAGE_BYTES = 4096;
-const SCAN_BYTES = 1 << 20;
-const ZEROS = Buffer.alloc(SCAN_BYTES);
-/** So often a long run of blocks lets others have their turn. */
-const TURN_MS = 20;
 
 /**
  * Makes the file of a dynamic or differencing disk smaller: gives back blocks that hold only zeros, space of blocks that
@@ -84,14 +63,7 @@ export async function compactVhd(path: string, options: CompactOptions = {}): Pr
       });
     }
     const before = sizesOf(leaf.path);
-    const compaction = new Compaction(disk, leaf.image, parent?.image, options);
-    const report = throttleProgress(options.onProgress);
-    report({ phase: 'examine', done: 0, total: 1 });
-    const volumes = options.freeSpace === false ? [] : findVolumes(disk);
-    report({ phase: 'examine', done: 1, total: 1 });
-    const freed = await compaction.run(volumes);
-    if (!dryRun) await leaf.image.reclaimSpace({ signal, onProgress: options.onProgress });
-    if (!dryRun) await leaf.image.flush();
+    const { volumes, ...freed } = await compactImage(leaf.image, parent?.image, options);
     isDone = true;
     if (!dryRun) leaf.image.seal();
     const after = sizesOf(leaf.path);
@@ -117,160 +89,6 @@ export async function compactVhd(path: string, options: CompactOptions = {}): Pr
     // What went wrong first is the one to tell.
     else await disk.close().catch(() => undefined);
   }
-}
-
-type Freed = Pick<CompactResult, 'freedZeroBytes' | 'freedUnmappedBytes' | 'freedFileSystemBytes'>;
-
-/** One walk over the blocks that hold space. */
-class Compaction {
-  readonly #disk: DiskChain;
-  readonly #image: DiskImage;
-  readonly #parent: DiskImage | undefined;
-  readonly #options: CompactOptions;
-  readonly #isApplying: boolean;
-  readonly #buffer = Buffer.alloc(SCAN_BYTES);
-  #zeroBytes = 0;
-  #unmappedBytes = 0;
-  #fileSystemBytes = 0;
-
-  constructor(disk: DiskChain, image: DiskImage, parent: DiskImage | undefined, options: CompactOptions) {
-    this.#disk = disk;
-    this.#image = image;
-    this.#parent = parent;
-    this.#options = options;
-    this.#isApplying = options.dryRun !== true;
-  }
-
-  async run(volumes: readonly Volume[]): Promise<Freed> {
-    const { signal, onProgress } = this.#options;
-    const free = new FreeCursor(volumes);
-    const report = throttleProgress(onProgress);
-    const total = this.#image.sizeBytes;
-    let turn = performance.now();
-    for (const held of this.#image.heldBlocks()) {
-      this.#look(held, free.within(held.offset, held.length));
-      if (performance.now() - turn < TURN_MS) continue;
-      report({ phase: 'compact', done: held.offset + held.length, total });
-      await new Promise(setImmediate);
-      throwIfAborted(signal, 'compacting');
-      turn = performance.now();
-    }
-    report({ phase: 'compact', done: total, total });
-    return {
-      freedZeroBytes: this.#zeroBytes,
-      freedUnmappedBytes: this.#unmappedBytes,
-      freedFileSystemBytes: this.#fileSystemBytes,
-    };
-  }
-
-  #look(held: HeldBlock, free: readonly FreeRange[]): void {
-    const { offset, length, kind } = held;
-    const blockBytes = this.#image.blockSizeBytes ?? length;
-    if (kind === 'unused') {
-      if (!this.#isApplying || this.#image.releaseZeroBlock(offset)) this.#unmappedBytes += blockBytes;
-      return;
-    }
-    const freeBytes = free.reduce((sum, range) => sum + range.length, 0);
-    const mayBeZero = this.#options.zero !== false || freeBytes === length;
-    if (mayBeZero && this.#isZeroOutside(offset, length, free)) {
-      if (freeBytes === 0) {
-        if (this.#release(held)) this.#zeroBytes += blockBytes;
-        return;
-      }
-      if (this.#drop(held)) {
-        this.#fileSystemBytes += blockBytes;
-        return;
-      }
-    }
-    if (kind === 'whole') for (const range of free) this.#punch(range);
-  }
-
-  /** A block that reads as zero: freeing it changes nothing that the disk holds. */
-  #release({ offset, length }: HeldBlock): boolean {
-    if (this.#isApplying) return this.#image.releaseZeroBlock(offset);
-    return this.#mayFree(offset, length);
-  }
-
-  /** A block whose contents are nobody's, or zeros. */
-  #drop({ offset, length }: HeldBlock): boolean {
-    if (!this.#mayFree(offset, length)) return false;
-    if (!this.#isApplying) return true;
-    if (this.#image.type === 'dynamic') this.#image.trim(offset, length);
-    // Of a child the block must not show its parent's: it stays its own, as zeros.
-    else this.#image.writeZeroes(offset, length, true);
-    return true;
-  }
-
-  /** VHD has no mark for zeros: what a child of that format frees shows its parent's. */
-  #mayFree(offset: number, length: number): boolean {
-    if (this.#image.format !== 'vhd' || this.#image.type !== 'differencing' || !this.#parent) return true;
-    const inParent = Math.min(length, this.#parent.sizeBytes - offset);
-    for (let done = 0; done < inParent; done += SCAN_BYTES) {
-      const count = Math.min(SCAN_BYTES, inParent - done);
-      this.#parent.read(offset + done, this.#buffer, 0, count);
-      if (!isZero(this.#buffer, count)) return false;
-    }
-    return true;
-  }
-
-  /** Makes free pieces of a block that stays holes of the host's file. */
-  #punch({ offset, length }: FreeRange): void {
-    const start = Math.ceil(offset / PAGE_BYTES) * PAGE_BYTES;
-    const end = Math.floor((offset + length) / PAGE_BYTES) * PAGE_BYTES;
-    if (end - start < MIN_PIECE_BYTES) return;
-    const held = [...this.#dataOf(start, end - start)].reduce((sum, range) => sum + range.length, 0);
-    if (held < PAGE_BYTES) return;
-    if (this.#isApplying) this.#image.writeZeroes(start, end - start, true);
-    this.#fileSystemBytes += held;
-  }
-
-  /** The pieces of a range of a whole block that the host's file holds: the rest is holes, which read as zero. */
-  *#dataOf(offset: number, length: number): Generator<FreeRange> {
-    for (const segment of this.#image.segments(offset, length)) {
-      if (segment.kind !== 'data' || segment.depth !== 0) continue;
-      const fd = segment.store?.fd;
-      if (fd === undefined) {
-        yield { offset: segment.offset, length: segment.length };
-        continue;
-      }
-      const end = segment.fileOffset + segment.length;
-      for (let at = segment.fileOffset; at < end; ) {
-        const data = Math.min(end, nextData(fd, at) ?? end);
-        if (data === end) break;
-        const hole = Math.min(end, nextHole(fd, data));
-        yield { offset: segment.offset + (data - segment.fileOffset), length: hole - data };
-        at = hole;
-      }
-    }
-  }
-
-  /** Whether everything of a block but its free ranges reads as zero. */
-  #isZeroOutside(offset: number, length: number, free: readonly FreeRange[]): boolean {
-    let at = offset;
-    for (const range of [...free, { offset: offset + length, length: 0 }]) {
-      if (!this.#isZeroRange(at, range.offset - at)) return false;
-      at = range.offset + range.length;
-    }
-    return true;
-  }
-
-  #isZeroRange(offset: number, length: number): boolean {
-    if (length === 0) return true;
-    // Most blocks show at once that they hold something.
-    const first = Math.min(PAGE_BYTES, length);
-    this.#disk.read(offset, this.#buffer, 0, first);
-    if (!isZero(this.#buffer, first)) return false;
-    for (let done = first; done < length; done += SCAN_BYTES) {
-      const count = Math.min(SCAN_BYTES, length - done);
-      this.#disk.read(offset + done, this.#buffer, 0, count);
-      if (!isZero(this.#buffer, count)) return false;
-    }
-    return true;
-  }
-}
-
-function isZero(buffer: Buffer, length: number): boolean {
-  return buffer.subarray(0, length).equals(ZEROS.subarray(0, length));
 }
 
 function sizesOf(path: string): { readonly sizeBytes: number; readonly allocatedBytes: number } {
