@@ -22,6 +22,8 @@ const CHECK_AT_OPEN_BYTES = 8 * MIB;
 /** How much of the table is read at once where all of it is looked at. */
 const READ_BYTES = MIB;
 const ZEROS = Buffer.alloc(READ_BYTES);
+/** Where a piece is read to that nobody keeps. */
+const PIECE = Buffer.alloc(READ_BYTES);
 
 /** An entry that owns space in the file. */
 export interface TableOwner {
@@ -140,7 +142,7 @@ export class BlockTable {
    * pieces, so that the many empty pages of a large disk cost little; pages found empty count as checked.
    */
   *filledPages(fromIndex: number): Generator<number> {
-    const bytes = Buffer.alloc(READ_BYTES);
+    const bytes = Buffer.alloc(Math.min(READ_BYTES, this.#pageCount * PAGE_BYTES));
     const perPiece = READ_BYTES / PAGE_BYTES;
     for (let first = Math.floor(fromIndex / ENTRIES_PER_PAGE); first < this.#pageCount; first += perPiece) {
       const count = Math.min(perPiece, this.#pageCount - first);
@@ -178,19 +180,37 @@ export class BlockTable {
     return { index, state: stateIn(page, index), fileOffset: offsetIn(page, index), block };
   }
 
-  /** How many payload blocks from `block` on, at most `limit`, have an entry that is all zero; looks at its page alone. */
+  /**
+   * How many payload blocks from `block` on, at most `limit`, surely have an entry that is all zero: to the end of their
+   * page, and in the empty pages that follow it, which are read in large pieces and not kept.
+   */
   emptyRun(block: number, limit: number): number {
-    const { chunkRatio } = this.geometry;
-    let index = this.payloadIndex(block);
-    const page = this.#pageOf(index);
-    const end = index - (index % ENTRIES_PER_PAGE) + ENTRIES_PER_PAGE;
-    let found = 0;
-    for (; index < end && found < limit; index++) {
-      if (index % (chunkRatio + 1) === chunkRatio) continue;
-      if (wordIn(page, index, 0) !== 0 || wordIn(page, index, 1) !== 0) break;
-      found++;
+    const chunkEntries = this.geometry.chunkRatio + 1;
+    const first = this.payloadIndex(block);
+    const page = this.#pageOf(first);
+    const pageEnd = first - (first % ENTRIES_PER_PAGE) + ENTRIES_PER_PAGE;
+    let end = first;
+    while (end < pageEnd && wordIn(page, end, 0) === 0 && wordIn(page, end, 1) === 0) end++;
+    const lastWanted = this.payloadIndex(Math.min(block + limit, this.geometry.payloadBlocks) - 1);
+    if (end === pageEnd && lastWanted >= pageEnd) end = this.#endOfEmptyPages(pageEnd, lastWanted + 1);
+    const payloadsBefore = (index: number): number => index - Math.floor(index / chunkEntries);
+    return Math.min(limit, payloadsBefore(end) - block);
+  }
+
+  /** The first entry, from one that begins a page on, whose page holds anything; at most `endIndex`, rounded up to a page. */
+  #endOfEmptyPages(firstIndex: number, endIndex: number): number {
+    const perPiece = READ_BYTES / PAGE_BYTES;
+    const endPage = Math.ceil(endIndex / ENTRIES_PER_PAGE);
+    for (let first = firstIndex / ENTRIES_PER_PAGE; first < endPage; first += perPiece) {
+      const count = Math.min(perPiece, endPage - first);
+      this.#cache.readThrough(this.#offset + first * PAGE_BYTES, PIECE, count * PAGE_BYTES);
+      const isEmpty = isZero(PIECE, 0, count * PAGE_BYTES);
+      for (let page = 0; page < count; page++) {
+        if (!isEmpty && !isZero(PIECE, page * PAGE_BYTES, PAGE_BYTES)) return (first + page) * ENTRIES_PER_PAGE;
+        this.#noteChecked(first + page);
+      }
     }
-    return found;
+    return endPage * ENTRIES_PER_PAGE;
   }
 
   /** Whether an entry of this state points at space that is its own. */

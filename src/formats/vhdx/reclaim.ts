@@ -1,4 +1,5 @@
 import { type LongOptions, throttleProgress, throwIfAborted } from '../../async/index.ts';
+import { invariant } from '../../errors/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import { setEntryIn } from './block-table.ts';
 import { BITMAP_BLOCK_BYTES, MIB } from './format.ts';
@@ -12,9 +13,6 @@ const BATCH_ENTRIES = 64;
 /** The unit of a host file: smaller runs of zeros cannot become holes. */
 const PIECE_BYTES = 4096;
 const ZEROS = Buffer.alloc(PIECE_BYTES);
-/** An item is one number: where it lies, in MiB (27 bits), and the index of its entry (26 bits; no table has more). */
-const INDEX_RANGE = 2 ** 26;
-
 interface Item {
   readonly index: number;
   readonly state: number;
@@ -90,20 +88,27 @@ export async function reclaimSpace(parts: ImageParts, options: LongOptions): Pro
   report({ phase: 'reclaim', done: items.length, total: items.length });
 }
 
-/** Everything that could move and that keeps the file from being shorter, sorted by its place. */
-function packedItems({ table }: ImageParts, floor: number): Float64Array {
+/**
+ * Everything that could move and that keeps the file from being shorter, sorted by its place. Each is one number: the
+ * place in MiB times the number of entries, and the index of the entry. Files so long that this is not exact (over
+ * 127 TiB) have nothing moved.
+ */
+function packedItems({ table, space }: ImageParts, floor: number): Float64Array {
   const packed: number[] = [];
+  const { entryCount } = table.geometry;
+  if (!Number.isSafeInteger((space.endOffset / MIB + 1) * entryCount)) return new Float64Array();
   for (const { index, fileOffset } of table.owners()) {
-    if (fileOffset >= floor) packed.push((fileOffset / MIB) * INDEX_RANGE + index);
+    if (fileOffset >= floor) packed.push((fileOffset / MIB) * entryCount + index);
   }
   return Float64Array.from(packed).sort();
 }
 
 function itemOf({ table, metadata, cache }: ImageParts, packed: number): Item {
-  const index = packed % INDEX_RANGE;
-  const fileOffset = ((packed - index) / INDEX_RANGE) * MIB;
+  const { entryCount } = table.geometry;
+  const index = packed % entryCount;
   cache.trim();
-  const { state, block } = table.ownerAt(index);
+  const { state, block, fileOffset } = table.ownerAt(index);
+  invariant(fileOffset / MIB === (packed - index) / entryCount, 'a block lies where it lay a moment ago');
   const isBitmap = block < 0;
   const { blockSizeBytes, virtualSizeBytes } = metadata;
   const length = isBitmap ? BITMAP_BLOCK_BYTES : blockSizeBytes;
