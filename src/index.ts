@@ -47,7 +47,7 @@ export {
   vhdInfo,
 } from './disk/index.ts';
 export { HV_ERROR_CODES, HvError, type HvErrorCode, type HvErrorJson, isHvError } from './errors/index.ts';
-export { type CreateVhdFileOptions, Snapshot, Vhd, Vm } from './facade/index.ts';
+export { type CreateVhdFileOptions, Snapshot, Vhd, VhdSet, Vm } from './facade/index.ts';
 export type { ConsoleEndpoint, Host, HostCapabilities, VmLogs } from './host/index.ts';
 export type {
   CreateVmOptions,

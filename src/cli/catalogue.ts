@@ -109,6 +109,19 @@ export const NOUNS: readonly Noun[] = [
     },
   },
   {
+    name: 'vhdset',
+    summary: 'VHD Sets: disks with snapshots of their own',
+    verbs: {
+      create: () => import('./commands/vhdset/create.ts'),
+      info: () => import('./commands/vhdset/info.ts'),
+      snapshot: () => import('./commands/vhdset/snapshot.ts'),
+      apply: () => import('./commands/vhdset/apply.ts'),
+      delete: () => import('./commands/vhdset/delete.ts'),
+      modify: () => import('./commands/vhdset/modify.ts'),
+      optimize: () => import('./commands/vhdset/optimize.ts'),
+    },
+  },
+  {
     name: 'template',
     summary: 'Bootable disks to start machines from',
     verbs: {

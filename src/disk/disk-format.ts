@@ -12,6 +12,11 @@ const FORMAT_BY_ENDING: Readonly<Record<string, DiskFormat>> = {
   '.avhd': 'vhd',
 };
 
+/** A VHD Set names the disk file that it has now: it is opened in its place. */
+export function isVhdSet(path: string, said?: DiskFormat): boolean {
+  return said === undefined && extname(path).toLowerCase() === '.vhds';
+}
+
 /** The format of a path: said, or by its ending. @throws HvError `unsupported` */
 export function formatOf(path: string, said?: DiskFormat): DiskFormat {
   const ending = extname(path).toLowerCase();

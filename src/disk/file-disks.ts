@@ -32,6 +32,22 @@ import {
   type UserMetadataItem,
 } from './user-metadata.ts';
 import { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
+import {
+  type ApplySetSnapshotOptions,
+  applyVhdSetSnapshot,
+  type CreateVhdSetOptions,
+  createVhdSet,
+  type DeleteSetSnapshotOptions,
+  deleteVhdSetSnapshot,
+  modifyVhdSet,
+  optimizeVhdSet,
+  type TakeSetSnapshotOptions,
+  takeVhdSetSnapshot,
+  type VhdSetChange,
+  type VhdSetInfo,
+  type VhdSetOptions,
+  vhdSetInfo,
+} from './vhd-set.ts';
 
 /** A machine that uses a disk file. */
 export interface DiskUser {
@@ -178,6 +194,66 @@ export class FileDisks {
 
   async hash(path: string, options: HashOptions = {}): Promise<HashResult> {
     return hashVhd(resolve(path), options);
+  }
+
+  async createSet(path: string, options: CreateVhdSetOptions): Promise<VhdSetInfo> {
+    return createVhdSet(resolve(path), options);
+  }
+
+  async setInfo(path: string, options: VhdSetOptions = {}): Promise<VhdSetInfo> {
+    return vhdSetInfo(resolve(path), options);
+  }
+
+  async takeSetSnapshot(path: string, options: TakeSetSnapshotOptions & ChangeOptions = {}): Promise<VhdSetInfo> {
+    await this.#mayChangeSet(path, options);
+    return takeVhdSetSnapshot(resolve(path), options);
+  }
+
+  async applySetSnapshot(
+    path: string,
+    snapshotId: string,
+    options: ApplySetSnapshotOptions & ChangeOptions = {},
+  ): Promise<VhdSetInfo> {
+    await this.#mayChangeSet(path, options);
+    return applyVhdSetSnapshot(resolve(path), snapshotId, options);
+  }
+
+  async deleteSetSnapshot(
+    path: string,
+    snapshotId: string,
+    options: DeleteSetSnapshotOptions & ChangeOptions = {},
+  ): Promise<VhdSetInfo> {
+    await this.#mayChangeSet(path, options);
+    return deleteVhdSetSnapshot(resolve(path), snapshotId, options);
+  }
+
+  async modifySet(
+    path: string,
+    change: VhdSetChange,
+    options: VhdSetOptions & ChangeOptions = {},
+  ): Promise<VhdSetInfo> {
+    await this.#mayChangeSet(path, options);
+    return modifyVhdSet(resolve(path), change, options);
+  }
+
+  async optimizeSet(path: string, options: VhdSetOptions & ChangeOptions = {}): Promise<VhdSetInfo> {
+    await this.#mayChangeSet(path, options);
+    return optimizeVhdSet(resolve(path), options);
+  }
+
+  /** A set is asked for as a whole: who uses it, and who uses one of its files by its own name. */
+  async #mayChangeSet(path: string, options: VhdSetOptions & ChangeOptions): Promise<void> {
+    await this.mayChange(path, { force: options.force, signal: options.signal });
+    if (options.force === true) return;
+    const { allPaths } = await vhdSetInfo(resolve(path), { allowParents: options.allowParents });
+    for (const file of allPaths) {
+      const [user] = await this.users(file);
+      if (!user) continue;
+      throw new HvError('in-use', `${file}, a file of ${path}, is used by the machine "${user.name}"`, {
+        detail: { path, file, vm: user.name, id: user.id },
+        hint: 'Let the machine use the set itself, or use --force.',
+      });
+    }
   }
 
   /** The machines that use a file. Without an engine there are none. */

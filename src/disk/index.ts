@@ -52,5 +52,22 @@ export {
   type UserMetadataItem,
 } from './user-metadata.ts';
 export { type StorageType, type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
+export {
+  type ApplySetSnapshotOptions,
+  applyVhdSetSnapshot,
+  type CreateVhdSetOptions,
+  createVhdSet,
+  type DeleteSetSnapshotOptions,
+  deleteVhdSetSnapshot,
+  modifyVhdSet,
+  optimizeVhdSet,
+  type TakeSetSnapshotOptions,
+  takeVhdSetSnapshot,
+  type VhdSetChange,
+  type VhdSetInfo,
+  type VhdSetOptions,
+  type VhdSetSnapshotInfo,
+  vhdSetInfo,
+} from './vhd-set.ts';
 export { moveGptBackup } from './volumes/move-gpt-backup.ts';
 export { smallestSafeSize } from './volumes/smallest-safe-size.ts';

@@ -122,7 +122,8 @@ async function mergeFromStart(
       keepFiles,
       doneBytes: 0,
     };
-    const fromOffset = before && isSameWork(before, start) ? before.doneBytes : 0;
+    const mayGoOn = before !== undefined && tellsWrites(target.image.format) && isSameWork(before, start);
+    const fromOffset = mayGoOn ? before.doneBytes : 0;
     await writeMergeJournal(source, { ...start, doneBytes: fromOffset });
     await mergeLayers(
       layers.slice(0, depth + 1).map(({ image }) => image),
@@ -217,17 +218,20 @@ function resolveSource(path: string): string {
 function isSettled(source: string, journal: MergeJournal): boolean {
   const [first] = journal.merged;
   if (first?.path !== source) return false;
-  if (lstatSync(source, { throwIfNoEntry: false }) === undefined) return true;
-  return contentIdOf(source) === first.contentId;
-}
-
-function contentIdOf(path: string): string {
-  const { file, inUse } = openToLook(path);
+  // Without all of its files nobody could open the disk to write to it.
+  if (journal.merged.some(({ path }) => lstatSync(path, { throwIfNoEntry: false }) === undefined)) return true;
+  const { file, inUse } = openToLook(source);
   try {
-    return readLink(file.store, inUse).contentId;
+    const { format, contentId } = readLink(file.store, inUse);
+    return tellsWrites(format) && contentId === first.contentId;
   } finally {
     file.store.close();
   }
+}
+
+/** A VHD's id stays the same when it is written to: there, what was copied may be old, and is copied again. */
+function tellsWrites(format: DiskImage['format']): boolean {
+  return format === 'vhdx';
 }
 
 /** Whether a journal tells of this very merge, with its files untouched since. */

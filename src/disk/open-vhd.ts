@@ -1,10 +1,11 @@
 import { throwIfAborted } from '../async/index.ts';
 import { HvError } from '../errors/index.ts';
 import { DiskChain } from './disk-chain.ts';
-import { type DiskFormat, formatOf } from './disk-format.ts';
+import { type DiskFormat, formatOf, isVhdSet } from './disk-format.ts';
 import { openImageChain } from './open-chain.ts';
 import { openImageFile } from './open-file.ts';
 import { RawDisk } from './raw-disk.ts';
+import { lockVhdSetLeaf } from './vhd-set-store.ts';
 
 export interface OpenVhdOptions {
   readonly readOnly?: boolean | undefined;
@@ -19,12 +20,13 @@ export interface OpenVhdOptions {
 export type OpenDisk = DiskChain | RawDisk;
 
 /**
- * Opens a virtual disk, with all its parents, for reading and writing unless told otherwise.
+ * Opens a virtual disk, with all its parents, for reading and writing unless told otherwise. Of a VHD Set (`.vhds`), the
+ * disk that it has now.
  * @throws HvError `not-found`, `permission-denied`, `in-use`, `corrupt`, `parent-changed`, `unsupported`, `invalid-argument`, `io`, `aborted`
  */
 export async function openVhd(path: string, options: OpenVhdOptions = {}): Promise<OpenDisk> {
   throwIfAborted(options.signal, 'opening the disk');
-  if (formatOf(path, options.format) === 'raw') {
+  if (!isVhdSet(path, options.format) && formatOf(path, options.format) === 'raw') {
     const access = options.readOnly ? 'read' : 'write';
     return new RawDisk(openImageFile(path, { access }).store);
   }
@@ -33,6 +35,7 @@ export async function openVhd(path: string, options: OpenVhdOptions = {}): Promi
 
 /** openVhd for what has layers and can have children: anything but raw. @throws HvError as openVhd */
 export function openChain(path: string, options: OpenVhdOptions = {}): DiskChain {
+  if (isVhdSet(path, options.format)) return openSetLeaf(path, options);
   const format = formatOf(path, options.format);
   if (format === 'raw') {
     throw new HvError('unsupported', `${path} is a raw file, which can have no parents and no children`, {
@@ -41,4 +44,14 @@ export function openChain(path: string, options: OpenVhdOptions = {}): DiskChain
   }
   const { readOnly = false, allowParents = [], signal } = options;
   return new DiskChain(openImageChain(path, { format, readOnly, allowParents, signal }));
+}
+
+/** The set stays locked until its disk is: nobody makes another file the leaf in between. */
+function openSetLeaf(path: string, options: OpenVhdOptions): DiskChain {
+  const leaf = lockVhdSetLeaf(path, options);
+  try {
+    return openChain(leaf.path, { ...options, format: 'vhdx', allowParents: leaf.allowParents });
+  } finally {
+    leaf.release();
+  }
 }

@@ -8,10 +8,11 @@ import type { ByteStore } from '../store/index.ts';
 import { type ChangeTrackingInfo, TRACKING_OFF } from './chain-changes.ts';
 import { changeTrackingState } from './changed-blocks.ts';
 import { readContentInfo } from './content-info.ts';
-import { type DiskFormat, formatOf } from './disk-format.ts';
+import { type DiskFormat, formatOf, isVhdSet } from './disk-format.ts';
 import { unfinishedMerge } from './merge-vhd.ts';
 import { mayHoldParent, parentCandidates, resolveAllowed, saidParent } from './parent-paths.ts';
 import { openToLook } from './read-link.ts';
+import { lockVhdSetLeaf } from './vhd-set-store.ts';
 
 /** Windows: VIRTUAL_STORAGE_TYPE. */
 export interface StorageType {
@@ -27,7 +28,8 @@ export interface StorageType {
  */
 export interface VhdInfo {
   readonly path: string;
-  readonly format: DiskFormat;
+  /** `vhds`: a VHD Set; everything else is then said of the disk file that it has now. */
+  readonly format: DiskFormat | 'vhds';
   readonly type: DiskType | 'raw';
   /** SIZE: VirtualSize. */
   readonly virtualSizeBytes: number;
@@ -109,9 +111,10 @@ export function storageOf(
  */
 export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promise<VhdInfo> {
   throwIfAborted(options.signal);
+  if (isVhdSet(path, options.format)) return setInfo(path, options);
   const format = formatOf(path, options.format);
   const { file, inUse } = openToLook(path);
-  let head: VhdInfo;
+  let head: VhdInfo & { readonly format: DiskFormat };
   try {
     const { type, locator, ...said } = describe(file.store, format, inUse);
     head = {
@@ -204,6 +207,16 @@ function describe(
 
 function pathsOf({ relativePath, volumePath, absolutePath }: ParentReference): string[] {
   return [relativePath, volumePath, absolutePath].filter((path) => path !== undefined);
+}
+
+async function setInfo(path: string, options: VhdInfoOptions): Promise<VhdInfo> {
+  const leaf = lockVhdSetLeaf(path, options);
+  try {
+    const info = await vhdInfo(leaf.path, { ...options, format: 'vhdx', allowParents: leaf.allowParents });
+    return { ...info, path: leaf.setPath, format: 'vhds' };
+  } finally {
+    leaf.release();
+  }
 }
 
 function whereIsParent(

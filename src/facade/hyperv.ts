@@ -1,4 +1,5 @@
 import type { LongOptions } from '../async/index.ts';
+import type { CreateVhdSetOptions } from '../disk/index.ts';
 import type { HvError } from '../errors/index.ts';
 import type { Host, HostCapabilities } from '../host/index.ts';
 import type {
@@ -12,6 +13,7 @@ import type {
 } from '../model/index.ts';
 import { Snapshot } from './snapshot.ts';
 import { type CreateVhdFileOptions, Vhd } from './vhd.ts';
+import { VhdSet } from './vhd-set.ts';
 import { Vm } from './vm.ts';
 
 /**
@@ -108,6 +110,18 @@ export class HyperVFacade implements AsyncDisposable {
   /** A disk that holds only what differs from its parent. @throws HvError as `createVhd` */
   createDifferencingVhd(path: string, parentPath: string, long: LongOptions = {}): Promise<Vhd> {
     return this.createVhd(path, { type: 'differencing', parentPath, ...long });
+  }
+
+  /** A VHD Set, once its container has been read. @throws HvError `not-found`, `corrupt`, `unsupported` */
+  async getVhdSet(path: string): Promise<VhdSet> {
+    const info = await this.host.disks.setInfo(path);
+    return new VhdSet(this.host, info.path);
+  }
+
+  /** A VHD Set over a new disk, or over one that exists. @throws HvError `already-exists`, `invalid-argument`, `no-space` */
+  async createVhdSet(path: string, options: CreateVhdSetOptions): Promise<VhdSet> {
+    const info = await this.host.disks.createSet(path, options);
+    return new VhdSet(this.host, info.path);
   }
 
   /** Oldest first. */

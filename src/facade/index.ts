@@ -7,4 +7,5 @@ export type { DiskService } from '../host/index.ts';
 export { HyperVFacade } from './hyperv.ts';
 export { Snapshot } from './snapshot.ts';
 export { type CreateVhdFileOptions, Vhd } from './vhd.ts';
+export { VhdSet } from './vhd-set.ts';
 export { Vm } from './vm.ts';

@@ -1,5 +1,6 @@
 import type { LongOptions } from '../async/index.ts';
 import type {
+  ApplySetSnapshotOptions,
   BackupOptions,
   BackupResult,
   ChangeOptions,
@@ -12,6 +13,8 @@ import type {
   ConvertOptions,
   ConvertResult,
   CreateVhdOptions,
+  CreateVhdSetOptions,
+  DeleteSetSnapshotOptions,
   DependenciesOptions,
   DiskChanges,
   DiskDependencies,
@@ -28,10 +31,14 @@ import type {
   ResizeOptions,
   ResizeResult,
   SetParentOptions,
+  TakeSetSnapshotOptions,
   UserMetadataItem,
   VhdCheck,
   VhdInfo,
   VhdInfoOptions,
+  VhdSetChange,
+  VhdSetInfo,
+  VhdSetOptions,
 } from '../disk/index.ts';
 
 /** Virtual hard disk files as this host handles them (Msvm_ImageManagementService, VirtDisk). */
@@ -138,6 +145,35 @@ export interface DiskService {
 
   /** The SHA-256 of all that a disk holds. Windows: reading an attached disk. @throws `not-found`, `in-use`, `corrupt` */
   hash(path: string, options?: HashOptions): Promise<HashResult>;
+
+  /** A VHD Set over a new disk or one that exists. Windows: CreateVirtualDisk with a .vhds path. @throws `already-exists`, `invalid-argument`, `no-space`, `unsupported` */
+  createSet(path: string, options: CreateVhdSetOptions): Promise<VhdSetInfo>;
+
+  /** Windows: QueryVirtualDiskSets, GetVHDSetInformation (Msvm_ImageManagementService). @throws `not-found`, `corrupt`, `unsupported` */
+  setInfo(path: string, options?: VhdSetOptions): Promise<VhdSetInfo>;
+
+  /** Windows: TakeSnapshotVhdSet (virtdisk.h). @throws `already-exists`, `in-use`, `no-space`, `unsupported` */
+  takeSetSnapshot(path: string, options?: TakeSetSnapshotOptions & ChangeOptions): Promise<VhdSetInfo>;
+
+  /** Windows: ApplySnapshotVhdSet (virtdisk.h). @throws `not-found`, `invalid-state`, `in-use`, `no-space` */
+  applySetSnapshot(
+    path: string,
+    snapshotId: string,
+    options?: ApplySetSnapshotOptions & ChangeOptions,
+  ): Promise<VhdSetInfo>;
+
+  /** Windows: DeleteSnapshotVhdSet (virtdisk.h). @throws `not-found`, `in-use` */
+  deleteSetSnapshot(
+    path: string,
+    snapshotId: string,
+    options?: DeleteSetSnapshotOptions & ChangeOptions,
+  ): Promise<VhdSetInfo>;
+
+  /** Windows: ModifyVhdSet (virtdisk.h). @throws `not-found`, `invalid-argument`, `parent-changed`, `in-use` */
+  modifySet(path: string, change: VhdSetChange, options?: VhdSetOptions & ChangeOptions): Promise<VhdSetInfo>;
+
+  /** Windows: OptimizeVHDSet (Msvm_ImageManagementService). @throws `in-use`, `no-space`, `parent-changed` */
+  optimizeSet(path: string, options?: VhdSetOptions & ChangeOptions): Promise<VhdSetInfo>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly DiskUser[]>;
