@@ -2,6 +2,7 @@ import { realpathSync, unlinkSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fromSystemError, HvError, invariant, isSystemError } from '../errors/index.ts';
 import type { DiskImage, DiskType, Segment } from '../formats/disk-image.ts';
+import { VhdxImage } from '../formats/vhdx/index.ts';
 import type { BlockDevice, Extent, FileRange } from './block-device.ts';
 import {
   type ChangeTrackingInfo,
@@ -18,6 +19,7 @@ import { childOf } from './child-file.ts';
 import { createImageFile, syncFolder } from './create-file.ts';
 import { type ChainLayer, MAX_CHAIN_DEPTH } from './open-chain.ts';
 import { openImage } from './open-image.ts';
+import { relink } from './set-parent.ts';
 import { removeTrackingFile } from './tracking-file.ts';
 
 /** One file of a chain, as others may see it. */
@@ -141,11 +143,11 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
     }
     leaf.image.settleContentId();
     const path = isAbsolute(childPath) ? join(realFolder(childPath), basename(childPath)) : childPath;
-    const file = createImageFile(path, childOf(resolve(path), leaf));
+    const file = createImageFile(path, childOf(resolve(path), { ...leaf, path: resolve(leaf.path) }));
     try {
       const image = openImage(file.store, { readOnly: false });
       image.setParent(leaf.image);
-      this.#child = { image, path: file.path, identity: file.identity };
+      this.#child = { image, path: file.path, identity: file.identity, writeAccess: file.writeAccess };
       trackChild(leaf, this.#child);
     } catch (error) {
       file.store.close();
@@ -168,6 +170,7 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
     const child = this.#child;
     if (!child) throw new HvError('invalid-state', 'the prepared child was abandoned');
     this.#leaf.seal();
+    this.#layers[0]?.writeAccess?.giveBack();
     this.#layers = [child, ...this.#layers];
     this.#leaf = child.image;
     this.#child = undefined;
@@ -217,6 +220,74 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
   queryChanges(sinceId: string, options: QueryChangesOptions = {}): DiskChanges {
     this.#mustBeOpen();
     return queryChain(this.#layers, sinceId, options);
+  }
+
+  /** The file at a place of the chain, the leaf at 0. @throws HvError `not-found` */
+  layerAt(depth: number): ChainLayer {
+    this.#mustBeOpen();
+    const layer = this.#layers[depth];
+    if (layer) return layer;
+    throw new HvError('not-found', `the chain of ${this.#leaf.name} has no file at depth ${depth}`);
+  }
+
+  /** Opens a parent for writing in its place; the disk reads as before. Nothing happens where it is so already. @throws HvError `in-use`, `permission-denied`, `io`, `corrupt` */
+  makeWritable(depth: number): DiskImage {
+    const layer = this.layerAt(depth);
+    if (!layer.image.readOnly) return layer.image;
+    if (!layer.writeAccess) {
+      throw new HvError('permission-denied', `${layer.path} is open for reading only`, {
+        detail: { path: layer.path },
+      });
+    }
+    const store = layer.writeAccess.take();
+    try {
+      const image = openImage(store, { readOnly: false, format: layer.image.format });
+      const below = this.#layers[depth + 1];
+      if (below) image.setParent(below.image);
+      this.#replaceLayer(depth, { ...layer, image });
+      if (layer.image instanceof VhdxImage) layer.image.changes?.close();
+      return image;
+    } catch (error) {
+      layer.writeAccess.giveBack();
+      throw error;
+    }
+  }
+
+  /** Ends writing to a parent: everything in its place, from now on read among other readers. @throws HvError `io`, `no-space` */
+  makeReadOnly(depth: number): void {
+    const layer = this.layerAt(depth);
+    invariant(depth > 0, 'the leaf is written');
+    if (layer.image.readOnly) return;
+    layer.image.seal();
+    layer.writeAccess?.giveBack();
+  }
+
+  /**
+   * Takes a file whose contents its parent holds as well out of the chain; what stands on it stands on the parent from
+   * now on: its reference changes first, durable, and as one. The file stays as it is, still valid, and the caller's to
+   * close. At depth 0 the parent, which must be open for writing, becomes the leaf.
+   * @throws HvError `io`, `no-space`; then nothing has changed
+   */
+  removeMerged(depth: number): ChainLayer {
+    const merged = this.layerAt(depth);
+    const parent = this.layerAt(depth + 1);
+    if (depth === 0) {
+      invariant(!parent.image.readOnly, 'a leaf is written');
+      this.#layers = this.#layers.slice(1);
+      this.#leaf = parent.image;
+      return merged;
+    }
+    const child = this.layerAt(depth - 1);
+    relink(child.image, parent.image.contentId, resolve(child.path), resolve(parent.path));
+    child.image.flushSync();
+    child.image.setParent(parent.image);
+    this.#layers = this.#layers.filter((layer) => layer !== merged);
+    return merged;
+  }
+
+  #replaceLayer(depth: number, layer: ChainLayer): void {
+    this.#layers = this.#layers.map((old, at) => (at === depth ? layer : old));
+    this.#layers[depth - 1]?.image.setParent(layer.image);
   }
 
   /** Flushes, closes the leaf in order and all files of the chain; removes a child that was never committed. Idempotent. */

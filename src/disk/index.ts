@@ -33,12 +33,15 @@ export {
 export { DiskChain, type LayerInfo } from './disk-chain.ts';
 export { type DiskFormat, formatOf } from './disk-format.ts';
 export { type ChangeOptions, type DiskUser, FileDisks, type MayChangeOptions } from './file-disks.ts';
+export { FollowingCopy } from './following-copy.ts';
 export { type HashOptions, type HashResult, hashVhd } from './hash.ts';
 export { type ForeignFormat, type ImageFormat, imageFormatOf } from './image-format.ts';
 export { type KnownChildren, type KnownChildrenOptions, knownChildren } from './known-children.ts';
+export { LiveMerge } from './live-merge.ts';
 export { type MapEntry, type MapOptions, mapVhd } from './map.ts';
 export { type MergeOptions, mergeIntoParent } from './merge.ts';
 export { type MergeResult, type MergeVhdOptions, mergeVhd } from './merge-vhd.ts';
+export { MirrorDevice, WholeDevice } from './mirror-device.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';
 export type { LinkState } from './read-chain.ts';

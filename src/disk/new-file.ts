@@ -14,7 +14,7 @@ import { randomGuid } from '../binary/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../errors/index.ts';
 import { FileStore } from '../store/index.ts';
 import { lockDiskImage, nameUnnamedFile, openUnnamedFile } from '../system/index.ts';
-import type { OpenFile } from './open-file.ts';
+import { lockedStore, type OpenFile, type WriteAccess, writeAccessTo } from './open-file.ts';
 
 export interface NewFileOptions {
   /** Default true. Without, another program can fill it. */
@@ -33,6 +33,7 @@ export class NewFile {
   readonly path: string;
   readonly store: FileStore;
   readonly #temporary: string | undefined;
+  readonly #writeAccess: WriteAccess;
   #isPublished = false;
   #isOver = false;
 
@@ -51,8 +52,8 @@ export class NewFile {
     }
     try {
       const lock = options.lock === false ? undefined : lockDiskImage(fd, 'write', this.path);
-      const onClose = lock ? { onClose: () => lock.release() } : {};
-      this.store = new FileStore(fd, this.path, { readOnly: false, ...onClose });
+      this.store = lockedStore(fd, this.path, lock, false);
+      this.#writeAccess = writeAccessTo(fd, this.path, lock);
     } catch (error) {
       closeSync(fd);
       if (this.#temporary !== undefined) removeQuietly(this.#temporary);
@@ -72,7 +73,8 @@ export class NewFile {
     syncFolder(dirname(this.path));
     const stat = fstatSync(this.store.fd, { bigint: true });
     this.#isOver = true;
-    return { store: this.store, path: this.path, identity: `${stat.dev}:${stat.ino}` };
+    const identity = `${stat.dev}:${stat.ino}`;
+    return { store: this.store, path: this.path, identity, writeAccess: this.#writeAccess };
   }
 
   /** Closes and removes what is there of it; nothing happens once it is published. */

@@ -3,9 +3,9 @@ import { throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
 import { VhdxImage } from '../formats/vhdx/index.ts';
-import { type OpenFile, openImageFile } from './open-file.ts';
+import { type OpenFile, openImageFile, type WriteAccess } from './open-file.ts';
 import { type OpenImageOptions, openImage } from './open-image.ts';
-import { mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
+import { liesIn, mayHoldParent, parentCandidates, resolveAllowed } from './parent-paths.ts';
 
 /** More files than this in one chain are refused. */
 export const MAX_CHAIN_DEPTH = 64;
@@ -14,6 +14,8 @@ export interface ChainLayer {
   readonly image: DiskImage;
   readonly path: string;
   readonly identity: string;
+  /** Of a layer that is read, and may be written to later: by a merge under a running machine. */
+  readonly writeAccess?: WriteAccess | undefined;
 }
 
 export interface OpenChainOptions {
@@ -27,6 +29,8 @@ export interface OpenChainOptions {
   readonly parentAccess?: 'read' | 'write';
   /** Depths of further parents that are opened for writing; the leaf's parent is at 1. */
   readonly writableDepths?: readonly number[];
+  /** Parents that may be merged into later, while the chain is open: these files, and what lies in these folders. */
+  readonly mergeable?: readonly string[] | undefined;
 }
 
 /**
@@ -36,6 +40,7 @@ export interface OpenChainOptions {
  */
 export function openImageChain(leafPath: string, options: OpenChainOptions): ChainLayer[] {
   const allowed = resolveAllowed(options.allowParents);
+  const mergeable = options.readOnly ? [] : resolveAllowed(options.mergeable ?? []);
   const layers: ChainLayer[] = [];
   try {
     let file = openImageFile(leafPath, { access: options.readOnly ? 'read' : 'write' });
@@ -51,8 +56,12 @@ export function openImageChain(leafPath: string, options: OpenChainOptions): Cha
           detail: { path: leafPath, depth: layers.length },
         });
       }
-      const access = writableParent(options, layers.length) ? 'write' : 'read';
-      file = openParent(child, new Set(layers.map(({ identity }) => identity)), allowed, access);
+      const isWritable = writableParent(options, layers.length);
+      const accessTo = (path: string): 'read' | 'write' | 'later' => {
+        if (isWritable) return 'write';
+        return mergeable.some((entry) => liesIn(entry, path)) ? 'later' : 'read';
+      };
+      file = openParent(child, new Set(layers.map(({ identity }) => identity)), allowed, accessTo);
     }
     layers.forEach((layer, depth) => {
       const parent = layers[depth + 1];
@@ -82,7 +91,8 @@ export function closeQuietly(layers: readonly ChainLayer[]): void {
 
 function openLayer(file: OpenFile, options: OpenImageOptions): ChainLayer {
   try {
-    return { image: openImage(file.store, options), path: file.path, identity: file.identity };
+    const { path, identity, writeAccess } = file;
+    return { image: openImage(file.store, options), path, identity, writeAccess };
   } catch (error) {
     file.store.close();
     throw error;
@@ -94,7 +104,7 @@ function openParent(
   child: ChainLayer,
   taken: ReadonlySet<string>,
   allowed: readonly string[],
-  access: 'read' | 'write',
+  accessTo: (path: string) => 'read' | 'write' | 'later',
 ): OpenFile {
   const locator = child.image.parentReference;
   const candidates = locator ? parentCandidates(child.path, locator) : [];
@@ -109,7 +119,7 @@ function openParent(
       });
       continue;
     }
-    const file = openImageFile(real, { access });
+    const file = openImageFile(real, { access: accessTo(real) });
     try {
       mustBeNew(child, file, taken);
       return file;

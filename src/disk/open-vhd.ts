@@ -13,6 +13,8 @@ export interface OpenVhdOptions {
   readonly format?: DiskFormat | undefined;
   /** Folders or files outside of a child's own folder where parents may lie. */
   readonly allowParents?: readonly string[] | undefined;
+  /** Parents that may be merged into later, while the disk is open: these files, and what lies in these folders. */
+  readonly mergeable?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -42,8 +44,8 @@ export function openChain(path: string, options: OpenVhdOptions = {}): DiskChain
       detail: { path },
     });
   }
-  const { readOnly = false, allowParents = [], signal } = options;
-  return new DiskChain(openImageChain(path, { format, readOnly, allowParents, signal }));
+  const { readOnly = false, allowParents = [], mergeable, signal } = options;
+  return new DiskChain(openImageChain(path, { format, readOnly, allowParents, mergeable, signal }));
 }
 
 /** The set stays locked until its disk is: nobody makes another file the leaf in between. */

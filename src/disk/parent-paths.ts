@@ -55,11 +55,13 @@ export function saidParent({ absolutePath, relativePath, volumePath }: ParentPat
  * All paths are free of links.
  */
 export function mayHoldParent(childPath: string, parentPath: string, allowed: readonly string[]): boolean {
-  const inFolder = (folder: string): boolean => {
-    const inside = relative(folder, parentPath);
-    return inside === '' || (!isAbsolute(inside) && inside !== '..' && !inside.startsWith(`..${sep}`));
-  };
-  return inFolder(dirname(childPath)) || allowed.some((entry) => inFolder(entry));
+  return liesIn(dirname(childPath), parentPath) || allowed.some((entry) => liesIn(entry, parentPath));
+}
+
+/** Whether a path is that entry itself, or lies in it or below. Both are free of links. */
+export function liesIn(entry: string, path: string): boolean {
+  const inside = relative(entry, path);
+  return inside === '' || (!isAbsolute(inside) && inside !== '..' && !inside.startsWith(`..${sep}`));
 }
 
 /** Resolves the links in what a caller allows; what does not exist allows nothing. */

@@ -24,7 +24,8 @@ export interface SnapshotService {
 
   /**
    * Forgets the snapshot; its data stay in what descends from it. Windows: DestroySnapshot.
-   * @throws `invalid-state` unless the machine is off
+   * Under a running or paused machine its disks are merged while the guest works on.
+   * @throws `invalid-state` while the machine is saved, or on its way to another state
    */
   delete(vmId: string, snapshotId: string, long?: LongOptions): Promise<void>;
 }

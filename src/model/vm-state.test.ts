@@ -15,7 +15,7 @@ const EXPECTED: Readonly<Record<VmAction, string>> = {
   delete: '. D . . . . . . D .',
   createSnapshot: '. D . D . D . . D .',
   applySnapshot: '. D . D . D . . D .',
-  deleteSnapshot: '. D . . . . . . . .',
+  deleteSnapshot: '. D . D . D . . . .',
 };
 const MACHINE = { id: '5f0c0ac4-6c7e-4b63-9c4e-5a1f4f3f1d11', name: 'web "1"' };
 

@@ -57,7 +57,7 @@ const MOVES: Readonly<Record<VmAction, Partial<Readonly<Record<VmState, Verdict>
   delete: { Off: 'do', Saved: 'do' },
   createSnapshot: { Running: 'do', Paused: 'do', Off: 'do', Saved: 'do' },
   applySnapshot: { Running: 'do', Paused: 'do', Off: 'do', Saved: 'do' },
-  deleteSnapshot: { Off: 'do' },
+  deleteSnapshot: { Running: 'do', Paused: 'do', Off: 'do' },
 };
 
 const ADVICE: Partial<Readonly<Record<VmAction, string>>> = {
@@ -67,7 +67,7 @@ const ADVICE: Partial<Readonly<Record<VmAction, string>>> = {
   reset: 'Start it instead.',
   pause: 'Only a running machine can be paused.',
   resume: 'Start it instead.',
-  deleteSnapshot: 'Layers are merged only while the machine is off: stop it, or force-stop it where it is saved.',
+  deleteSnapshot: 'The layers under a saved machine stay as its memory knows them: start it first, or force-stop it.',
 };
 
 /** Says whether the action is to be carried out (`do`) or already true (`done`). @throws HvError `invalid-state` */

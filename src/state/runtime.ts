@@ -19,10 +19,11 @@ const runtime = z.object({
   bootId: z.string(),
   /**
    * starting: QEMU is up and the machine may not run before the definition says so; running, paused: as they say;
-   * saving, snapshotting: stopped for a moment by an operation; stopping: on its way off.
+   * saving, snapshotting: stopped for a moment by an operation; merging: its disk waits for a moment to hear which file it
+   * is; stopping: on its way off.
    */
-  phase: z.enum(['starting', 'running', 'paused', 'saving', 'snapshotting', 'stopping']),
-  /** Where saving and snapshotting return to when they come to nothing. */
+  phase: z.enum(['starting', 'running', 'paused', 'saving', 'snapshotting', 'merging', 'stopping']),
+  /** Where saving, snapshotting and merging return to. */
   resumeTo: z.enum(['running', 'paused']),
   qemu: identity,
   worker: identity,

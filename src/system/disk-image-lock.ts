@@ -21,6 +21,14 @@ const NO_LOCKS: ReadonlySet<string> = new Set(['EINVAL', 'ENOLCK', 'EOPNOTSUPP',
 
 export type ImageAccess = 'read' | 'write';
 
+/** A lock on a disk image that its holder may turn into the other kind, without letting go in between. */
+export interface DiskImageLock extends FileLock {
+  /** One writer from now on. When others read the image, it stays a reader's lock. @throws HvError `in-use`, `io` */
+  toWriter(): void;
+  /** A reader among others from now on. */
+  toReader(): void;
+}
+
 /** What QEMU itself takes for an image under a format driver: readers agree with each other, a writer is alone. */
 const USES: Readonly<Record<ImageAccess, readonly number[]>> = { read: [READ], write: [READ, WRITE, RESIZE] };
 const DENIES: readonly number[] = [WRITE, RESIZE];
@@ -34,7 +42,7 @@ const DENIES: readonly number[] = [WRITE, RESIZE];
  * locks leaves the image unlocked, as QEMU does.
  * @throws HvError `in-use` (names the path and, where it can be told, the process), `io`, `missing-dependency`
  */
-export function lockDiskImage(fd: number, access: ImageAccess, path: string): FileLock {
+export function lockDiskImage(fd: number, access: ImageAccess, path: string): DiskImageLock {
   if (!lockWhole(fd, access)) throw inUse(path, fd, ['FLOCK', 'OFDLCK']);
   const libc = nativeLibc();
   try {
@@ -81,7 +89,7 @@ function unlockRanges(libc: Libc, fd: number): void {
   libc.setRangeLock(fd, F_UNLCK, DENIED_BASE, RESIZE + 1);
 }
 
-class ImageLock implements FileLock {
+class ImageLock implements DiskImageLock {
   readonly path: string;
   readonly #fd: number;
   #held = true;
@@ -97,6 +105,27 @@ class ImageLock implements FileLock {
     const libc = nativeLibc();
     if (libc) unlockRanges(libc, this.#fd);
     unlockFile(this.#fd);
+  }
+
+  toWriter(): void {
+    if (!lockWhole(this.#fd, 'write')) {
+      // A conversion that fails has given the old lock up: nobody can have become a writer among other readers.
+      lockWhole(this.#fd, 'read');
+      throw inUse(this.path, this.#fd, ['FLOCK', 'OFDLCK']);
+    }
+    const libc = nativeLibc();
+    try {
+      if (libc) lockRanges(libc, this.#fd, 'write', this.path);
+    } catch (error) {
+      this.toReader();
+      throw error;
+    }
+  }
+
+  toReader(): void {
+    const libc = nativeLibc();
+    if (libc) libc.setRangeLock(this.#fd, F_UNLCK, USED_BASE + WRITE, RESIZE - WRITE + 1);
+    lockWhole(this.#fd, 'read');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

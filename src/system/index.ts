@@ -7,7 +7,7 @@
  * Must not import model or anything above it; knows nothing of VMs and formats.
  */
 export { syncFolder, type WriteFileAtomicOptions, writeFileAtomic } from './atomic-file.ts';
-export { type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
+export { type DiskImageLock, type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';
 export { hasFfi } from './ffi.ts';
 export {

@@ -1,10 +1,12 @@
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { LongOptions } from '../../async/index.ts';
+import { type LongOptions, sleep } from '../../async/index.ts';
 import { mergeIntoParent, setParent, vhdInfo } from '../../disk/index.ts';
-import { HvError } from '../../errors/index.ts';
-import type { VmDefinition } from '../../state/index.ts';
+import { HvError, isHvError } from '../../errors/index.ts';
+import type { PendingWork, VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
+import { observe } from './observe.ts';
+import { order } from './worker/client.ts';
 
 /** The disk files of a machine as a forest: each file and the file under it. Files under the attached disk are not ours. */
 export interface LayerForest {
@@ -34,6 +36,12 @@ export function knownParents(definition: VmDefinition): string[] {
     ...Object.values(definition.parents).flat(),
     join(definition.dataPath, 'disks'),
   ];
+}
+
+/** Files of a drive's chain that a merge under the running machine may write to: its own, never those under the attached one. */
+export function mergeableParents(definition: VmDefinition, driveId: string): string[] {
+  const attached = definition.attached[driveId];
+  return [join(definition.dataPath, 'disks'), ...(attached === undefined ? [] : [attached])];
 }
 
 /** Walks from every named file down to the attached disks. @throws HvError `corrupt`, `not-found`, `parent-changed` */
@@ -104,7 +112,13 @@ function nextMerge(definition: VmDefinition, forest: LayerForest, named: Readonl
   return null;
 }
 
-/** Finishes what an earlier command began. Harmless when nothing is pending. */
+const MERGE_ATTEMPTS = 4;
+const MERGE_AGAIN_MS = 100;
+
+/**
+ * Finishes what an earlier command began: by the machine's worker where that has the files open, under the running guest.
+ * Harmless when nothing is pending.
+ */
 export async function finishPending(
   context: EngineContext,
   definition: VmDefinition,
@@ -112,14 +126,71 @@ export async function finishPending(
 ): Promise<VmDefinition> {
   const { pending } = definition;
   if (!pending) return definition;
-  const { childPath, parentPath, grandchildPaths } = pending;
-  const allowParents = [...knownParents(definition), childPath, parentPath];
-  await mergeIntoParent(childPath, { ...long, allowParents });
-  for (const grandchild of grandchildPaths) await setParent(grandchild, parentPath, { ignoreMismatch: true });
+  const { childPath, parentPath } = pending;
   const done: VmDefinition = { ...renameLayer(definition, childPath, parentPath), pending: null };
-  await context.store.save(done);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await mergeWhereItIsOpen(context, definition, pending, done, long);
+      break;
+    } catch (error) {
+      // A worker that died left a sound chain; its successor has it open, or nobody where the machine went off.
+      // What was read of a file that a worker just opened may be what it was before (`not-found`: not in that chain).
+      const isMoved = isHvError(error, 'process-failed') || isHvError(error, 'not-found');
+      if (!isMoved || attempt === MERGE_ATTEMPTS) throw error;
+      await sleep(MERGE_AGAIN_MS, long);
+    }
+  }
   await rm(childPath, { force: true });
   return done;
+}
+
+async function mergeWhereItIsOpen(
+  context: EngineContext,
+  definition: VmDefinition,
+  pending: PendingWork,
+  done: VmDefinition,
+  long: LongOptions,
+): Promise<void> {
+  const { childPath, parentPath, grandchildPaths } = pending;
+  const { runtime } = await observe(context, definition);
+  const { parentOf } = await readForest(definition);
+  const chains = runtime ? definition.specification.hardDiskDrives.map((drive) => chainOf(drive, parentOf)) : [];
+  const open = chains.find(({ files }) => files.includes(childPath));
+  const isOpen = (path: string): boolean => chains.some(({ files }) => files.includes(path));
+  const relinkOthers = async (): Promise<void> => {
+    for (const grandchild of grandchildPaths) {
+      if (!isOpen(grandchild) && parentOf.get(grandchild) !== parentPath)
+        await setParent(grandchild, parentPath, { ignoreMismatch: true });
+    }
+  };
+  if (open) {
+    await using worker = await context.worker(definition.id);
+    const merge = order({ op: 'merge', driveId: open.driveId, childPath, parentPath });
+    if (open.files[0] === childPath) {
+      await context.decide(worker, definition.id, {
+        prepare: () => worker.call(merge, long),
+        write: () => context.store.save(done),
+      });
+      return;
+    }
+    await worker.call(merge, long);
+  } else if (!grandchildPaths.some((grandchild) => parentOf.get(grandchild) === parentPath)) {
+    // A file that stands on the parent already was put there after the merge: running it again would make it a stranger.
+    const allowParents = [...knownParents(definition), childPath, parentPath];
+    await mergeIntoParent(childPath, { ...long, allowParents });
+  }
+  await relinkOthers();
+  await context.store.save(done);
+}
+
+/** The files that a drive's disk is made of, its own first. */
+function chainOf(
+  drive: { readonly id: string; readonly path: string },
+  parentOf: ReadonlyMap<string, string>,
+): { readonly driveId: string; readonly files: readonly string[] } {
+  const files: string[] = [];
+  for (let path: string | undefined = drive.path; path !== undefined; path = parentOf.get(path)) files.push(path);
+  return { driveId: drive.id, files };
 }
 
 /** Every drive that names the one file names the other. */

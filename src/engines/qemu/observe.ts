@@ -50,6 +50,7 @@ function stateOf(record: RuntimeRecord): VmState {
     case 'saving':
       return 'Saving';
     case 'snapshotting':
+    case 'merging':
       return record.resumeTo === 'running' ? 'Running' : 'Paused';
     case 'stopping':
       return 'Stopping';

@@ -76,7 +76,7 @@ export class QemuSnapshotService implements SnapshotService {
       }
       const { state, runtime } = await observe(this.#context, found);
       if (!runtime) await this.#context.releaseDisks(vmId);
-      const definition = runtime ? found : await finishPending(this.#context, found, long);
+      const definition = await finishPending(this.#context, found, long);
       const changed = runtime
         ? await this.#createLive(definition, wanted, long)
         : await this.#createStopped(definition, wanted, state === 'Saved' ? 'Saved' : 'Off', long);
@@ -182,7 +182,8 @@ export class QemuSnapshotService implements SnapshotService {
     await this.#context.withLock(vmId, long.signal, async (found) => {
       await judge(this.#context, found, 'deleteSnapshot');
       requireSnapshot(found, snapshotId);
-      await this.#context.releaseDisks(vmId);
+      const { runtime } = await observe(this.#context, found);
+      if (!runtime) await this.#context.releaseDisks(vmId);
       const definition = await finishPending(this.#context, found, long);
       const snapshot = requireSnapshot(definition, snapshotId);
       const changed: VmDefinition = {

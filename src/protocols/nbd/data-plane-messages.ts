@@ -1,3 +1,4 @@
+import type { Progress } from '../../async/index.ts';
 import type { DiskFormat } from '../../disk/index.ts';
 import type { HvErrorJson } from '../../errors/index.ts';
 import type { ExportStats } from './export.ts';
@@ -13,6 +14,21 @@ export interface AddExportOptions {
   readonly readOnly?: boolean;
   /** Folders or files outside of a child's own folder where parents may lie. */
   readonly allowParents?: readonly string[];
+  /** Parents that startMerge may write to: files and folders. */
+  readonly mergeable?: readonly string[];
+}
+
+/** Which file of an export's chain goes into which. */
+export interface StartMergeOptions {
+  readonly name: string;
+  readonly path: string;
+  /** Must be the parent of that. */
+  readonly parentPath: string;
+}
+
+export interface StartedMerge {
+  /** The disk itself is merged: which file it is from now on is decided between closeMerge and commitMerge. */
+  readonly isLeaf: boolean;
 }
 
 export interface AddedExport {
@@ -35,8 +51,15 @@ export interface DataPlaneCalls {
   };
   readonly commitChild: { readonly arguments: { readonly name: string }; readonly result: null };
   readonly abandonChild: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly startMerge: { readonly arguments: StartMergeOptions; readonly result: StartedMerge };
+  readonly closeMerge: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly commitMerge: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly reopenMerge: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly abandonMerge: { readonly arguments: { readonly name: string }; readonly result: null };
   readonly flush: { readonly arguments: { readonly name: string | undefined }; readonly result: null };
   readonly stats: { readonly arguments: null; readonly result: Record<string, ExportStats> };
+  /** Cancels the call of that number, which then fails with `aborted`. */
+  readonly cancel: { readonly arguments: { readonly id: number }; readonly result: null };
   readonly close: { readonly arguments: null; readonly result: null };
 }
 
@@ -55,5 +78,6 @@ export type DataPlaneRequest = {
 export type DataPlaneReport =
   /** Everything is loaded; the process may give up its privileges. */
   | { readonly kind: 'ready' }
+  | { readonly kind: 'progress'; readonly id: number; readonly progress: Progress }
   | { readonly kind: 'result'; readonly id: number; readonly result: unknown }
   | { readonly kind: 'error'; readonly id: number; readonly error: HvErrorJson };

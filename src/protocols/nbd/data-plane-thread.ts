@@ -2,12 +2,21 @@
  * Entry point of the disk data plane's thread: owns the disks and their server, so that synchronous file I/O stalls
  * nothing else. Everything that it ever needs is imported here: later the process has no privileges to load it with.
  */
+import { resolve } from 'node:path';
 import { parentPort } from 'node:worker_threads';
-import { Mutex } from '../../async/index.ts';
+import { type LongOptions, Mutex, type Progress } from '../../async/index.ts';
 import { DiskChain, type OpenDisk, openVhd } from '../../disk/index.ts';
 import { assertNever, fromSystemError, HvError } from '../../errors/index.ts';
 import { preadNowait } from '../../system/index.ts';
-import type { AddExportOptions, AddedExport, DataPlaneReport, DataPlaneRequest } from './data-plane-messages.ts';
+import type {
+  AddExportOptions,
+  AddedExport,
+  DataPlaneReport,
+  DataPlaneRequest,
+  StartedMerge,
+  StartMergeOptions,
+} from './data-plane-messages.ts';
+import { MergeJob } from './merge-job.ts';
 import { NbdServer } from './server.ts';
 
 class DataPlaneThread {
@@ -16,7 +25,10 @@ class DataPlaneThread {
   /** One change at a time for each export. */
   readonly #mutexes = new Map<string, Mutex>();
 
-  async answer(request: DataPlaneRequest): Promise<unknown> {
+  /** The merge of an export: at most one, from its start to its end. */
+  readonly #merges = new Map<string, MergeJob>();
+
+  async answer(request: DataPlaneRequest, long: LongOptions): Promise<unknown> {
     switch (request.call) {
       case 'addExport':
         return this.#serially(request.arguments.name, () => this.#addExport(request.arguments));
@@ -32,10 +44,22 @@ class DataPlaneThread {
         return this.#exclusively(request.arguments.name, (chain) => chain.commitChild());
       case 'abandonChild':
         return this.#exclusively(request.arguments.name, (chain) => chain.abandonChild());
+      case 'startMerge':
+        return this.#startMerge(request.arguments, long);
+      case 'closeMerge':
+        return this.#endMerge(request.arguments.name, (job) => job.close());
+      case 'commitMerge':
+        return this.#endMerge(request.arguments.name, (job) => job.commit());
+      case 'reopenMerge':
+        return this.#merges.get(request.arguments.name)?.reopen();
+      case 'abandonMerge':
+        return this.#abandonMerge(request.arguments.name);
       case 'flush':
         return this.#flush(request.arguments.name);
       case 'stats':
         return this.#server.stats();
+      case 'cancel':
+        return null; // done where the calls are known
       case 'close':
         return this.#close();
       default:
@@ -60,6 +84,8 @@ class DataPlaneThread {
   }
 
   async #removeExport(name: string): Promise<void> {
+    await this.#merges.get(name)?.abandon();
+    this.#merges.delete(name);
     await this.#server.removeExport(name);
     const disk = this.#disks.get(name);
     this.#disks.delete(name);
@@ -69,12 +95,60 @@ class DataPlaneThread {
   async #exclusively(name: string, work: (chain: DiskChain) => Promise<void> | void): Promise<void> {
     await this.#serially(name, () => {
       const served = this.#server.export(name);
-      const disk = this.#disks.get(name);
-      if (!(disk instanceof DiskChain)) {
-        throw new HvError('unsupported', `the export ${JSON.stringify(name)} is a raw file and can have no child`);
-      }
-      return served.exclusively(() => work(disk));
+      const chain = this.#chainOf(name);
+      if (this.#merges.has(name)) throw mergingError(name);
+      return served.exclusively(() => work(chain));
     });
+  }
+
+  #chainOf(name: string): DiskChain {
+    const disk = this.#disks.get(name);
+    if (disk instanceof DiskChain) return disk;
+    throw new HvError('unsupported', `the export ${JSON.stringify(name)} is a raw disk, which has no layers`);
+  }
+
+  async #startMerge({ name, path, parentPath }: StartMergeOptions, long: LongOptions): Promise<StartedMerge> {
+    const job = await this.#serially(name, () => {
+      const served = this.#server.export(name);
+      const chain = this.#chainOf(name);
+      if (this.#merges.has(name)) throw mergingError(name);
+      const paths = chain.layers.map((layer) => resolve(layer.path));
+      const depth = paths.indexOf(path);
+      if (depth < 0 || paths[depth + 1] !== parentPath) {
+        throw new HvError('not-found', `${path} is not in use above ${parentPath}`, { detail: { path, parentPath } });
+      }
+      const started = new MergeJob(served, chain, depth);
+      this.#merges.set(name, started);
+      return started;
+    });
+    try {
+      await job.copy(long);
+    } catch (error) {
+      if (this.#merges.get(name) === job) this.#merges.delete(name);
+      throw error;
+    }
+    return { isLeaf: job.isLeaf };
+  }
+
+  /** A step towards a merge's end. Whether it succeeds or fails, the merge may be over then. */
+  async #endMerge(name: string, step: (job: MergeJob) => Promise<void>): Promise<void> {
+    await this.#serially(name, async () => {
+      this.#server.export(name);
+      const job = this.#merges.get(name);
+      if (!job?.isCopied) throw new HvError('invalid-state', `no merge of ${JSON.stringify(name)} waits for its end`);
+      try {
+        await step(job);
+      } finally {
+        if (job.isOver) this.#merges.delete(name);
+      }
+    });
+  }
+
+  async #abandonMerge(name: string): Promise<void> {
+    const job = this.#merges.get(name);
+    if (!job) return;
+    this.#merges.delete(name);
+    await job.abandon();
   }
 
   async #flush(name: string | undefined): Promise<void> {
@@ -84,10 +158,12 @@ class DataPlaneThread {
 
   /** Closes everything that can be closed, then reports what could not. */
   async #close(): Promise<void> {
+    const abandonings = await Promise.allSettled([...this.#merges.values()].map((job) => job.abandon()));
+    this.#merges.clear();
     await this.#server.close();
     const closings = await Promise.allSettled([...this.#disks.values()].map((disk) => disk.close()));
     this.#disks.clear();
-    for (const closing of closings) if (closing.status === 'rejected') throw closing.reason;
+    for (const closing of [...abandonings, ...closings]) if (closing.status === 'rejected') throw closing.reason;
   }
 
   #serially<T>(name: string, work: () => Promise<T> | T): Promise<T> {
@@ -100,13 +176,24 @@ class DataPlaneThread {
   }
 }
 
+function mergingError(name: string): HvError {
+  return new HvError('in-use', `the disk ${JSON.stringify(name)} is being merged`);
+}
+
 function start(): void {
   const port = parentPort;
   if (!port) throw new HvError('internal', 'the disk data plane runs as a thread of its own only');
   const report = (message: DataPlaneReport): void => port.postMessage(message);
   const thread = new DataPlaneThread();
+  const running = new Map<number, AbortController>();
   port.on('message', (request: DataPlaneRequest) => {
-    thread.answer(request).then(
+    const { id } = request;
+    const control = new AbortController();
+    if (request.call === 'cancel') running.get(request.arguments.id)?.abort();
+    running.set(id, control);
+    const onProgress = (progress: Progress): void => report({ kind: 'progress', id, progress });
+    const answered = thread.answer(request, { signal: control.signal, onProgress }).finally(() => running.delete(id));
+    answered.then(
       (result) => {
         report({ kind: 'result', id: request.id, result: result ?? null });
         if (request.call === 'close') port.close();

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { type Deferred, deferred } from '../../async/index.ts';
+import { abortedError, type Deferred, deferred, type LongOptions } from '../../async/index.ts';
 import { fromSystemError, HvError } from '../../errors/index.ts';
 import { entryPoint } from '../../system/index.ts';
 import type {
@@ -8,9 +8,15 @@ import type {
   DataPlaneCallName,
   DataPlaneCalls,
   DataPlaneReport,
+  StartedMerge,
+  StartMergeOptions,
 } from './data-plane-messages.ts';
 import type { ExportStats } from './export.ts';
 import type { ListenOptions } from './server.ts';
+
+interface Pending extends Deferred<unknown> {
+  readonly onProgress: LongOptions['onProgress'];
+}
 
 export interface DataPlaneOptions {
   /** The thread ended without being told to. Everything pending was rejected; nothing is served any more. */
@@ -27,7 +33,7 @@ export class DataPlane implements AsyncDisposable {
   readonly #worker: Worker;
   readonly #ready = deferred<void>();
   readonly #exited = deferred<void>();
-  readonly #pending = new Map<number, Deferred<unknown>>();
+  readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #failure: HvError | undefined;
   #closing: Promise<void> | undefined;
@@ -92,6 +98,36 @@ export class DataPlane implements AsyncDisposable {
     await this.#call('abandonChild', { name: exportName });
   }
 
+  /**
+   * Merges a file of the export's chain into its parent, in slices between the requests. Resolves when everything is
+   * copied and the merge waits for its end: commitMerge for a file below the leaf, closeMerge and commitMerge for the leaf
+   * itself. An abort, a failure and abandonMerge leave a sound chain, to be merged another time.
+   * @throws HvError `not-found` (no such file in the chain), `in-use`, `permission-denied`, `unsupported`, `no-space`, `io`, `aborted`
+   */
+  startMerge(options: StartMergeOptions, long: LongOptions = {}): Promise<StartedMerge> {
+    return this.#call('startMerge', options, long);
+  }
+
+  /** Holds all requests back, with both files holding the same, durable, until commitMerge or abandonMerge. @throws HvError `invalid-state`, `io`, `no-space` */
+  async closeMerge(exportName: string): Promise<void> {
+    await this.#call('closeMerge', { name: exportName });
+  }
+
+  /** The chain goes on without the merged file, which is closed and stays where it is. @throws HvError `invalid-state`, `io`, `no-space` */
+  async commitMerge(exportName: string): Promise<void> {
+    await this.#call('commitMerge', { name: exportName });
+  }
+
+  /** Ends closeMerge without a decision: requests go on, and every change goes to both files. @throws HvError `io` */
+  async reopenMerge(exportName: string): Promise<void> {
+    await this.#call('reopenMerge', { name: exportName });
+  }
+
+  /** Nothing happens when there is no merge. @throws HvError `io`, `no-space` */
+  async abandonMerge(exportName: string): Promise<void> {
+    await this.#call('abandonMerge', { name: exportName });
+  }
+
   /** Every write acknowledged before the call survives a power cut; of all exports without a name. @throws HvError `io` */
   async flush(exportName?: string): Promise<void> {
     await this.#call('flush', { name: exportName });
@@ -124,15 +160,21 @@ export class DataPlane implements AsyncDisposable {
   #call<Name extends DataPlaneCallName>(
     call: Name,
     callArguments: DataPlaneCalls[Name]['arguments'],
+    { signal, onProgress }: LongOptions = {},
   ): Promise<DataPlaneCalls[Name]['result']> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#closing && call !== 'close') return Promise.reject(endedError());
+    if (signal?.aborted) return Promise.reject(abortedError(signal, call));
     const id = this.#nextId++;
-    const pending = deferred<unknown>();
+    const pending: Pending = { ...deferred<unknown>(), onProgress };
     this.#pending.set(id, pending);
     this.#worker.postMessage({ id, call, arguments: callArguments });
+    const onAbort = (): void => this.#worker.postMessage({ id: this.#nextId++, call: 'cancel', arguments: { id } });
+    signal?.addEventListener('abort', onAbort, { once: true });
     // The thread runs the code of this very build, so the result has the type that the call's name says.
-    return pending.promise as Promise<DataPlaneCalls[Name]['result']>;
+    return pending.promise.finally(() => signal?.removeEventListener('abort', onAbort)) as Promise<
+      DataPlaneCalls[Name]['result']
+    >;
   }
 
   #receive(report: DataPlaneReport): void {
@@ -141,6 +183,10 @@ export class DataPlane implements AsyncDisposable {
       return;
     }
     const pending = this.#pending.get(report.id);
+    if (report.kind === 'progress') {
+      pending?.onProgress?.(report.progress);
+      return;
+    }
     this.#pending.delete(report.id);
     if (report.kind === 'result') pending?.resolve(report.result);
     else pending?.reject(HvError.fromJSON(report.error));

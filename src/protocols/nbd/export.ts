@@ -49,7 +49,7 @@ const BASE_FLAGS =
 /** A device under a name. All connections to it share this object, its flushes and its gate. */
 export class Export implements ExportInfo {
   readonly name: string;
-  readonly device: BlockDevice;
+  #device: BlockDevice;
   readonly sizeBytes: number;
   readonly flags: number;
   readonly flagsWithStructuredReplies: number;
@@ -78,10 +78,30 @@ export class Export implements ExportInfo {
 
   constructor(name: string, device: BlockDevice) {
     this.name = name;
-    this.device = device;
+    this.#device = device;
     this.sizeBytes = device.sizeBytes;
     this.flags = BASE_FLAGS | (device.readOnly ? TransmissionFlag.readOnly : 0);
     this.flagsWithStructuredReplies = this.flags | TransmissionFlag.sendDf;
+  }
+
+  get device(): BlockDevice {
+    return this.#device;
+  }
+
+  /**
+   * Goes on with another device of the same contents: the same one with something that watches it, or, while nothing is
+   * in progress, one that took its place. The old one stays the caller's.
+   */
+  replaceDevice(device: BlockDevice): void {
+    if (device.sizeBytes !== this.sizeBytes || device.readOnly !== this.#device.readOnly) {
+      throw new HvError(
+        'internal',
+        `the export ${JSON.stringify(this.name)} keeps its size and what may be done to it`,
+      );
+    }
+    this.#device = device;
+    this.#mapGeneration++;
+    this.#resolves = true;
   }
 
   /** While the gate is shut, connections take no new request. */
@@ -141,7 +161,7 @@ export class Export implements ExportInfo {
 
   #readAndTime(offset: number, target: Uint8Array, start: number, length: number): void {
     const startedAt = performance.now();
-    this.device.read(offset, target, start, length);
+    this.#device.read(offset, target, start, length);
     if (performance.now() - startedAt > SLOW_READ_MS) this.#assumedCold = ASSUMED_COLD_READS;
   }
 
@@ -186,7 +206,7 @@ export class Export implements ExportInfo {
       let failure: { readonly error: unknown } | undefined;
       try {
         // A trim may have given the place to other contents meanwhile; a short read means the same, or an odd file end.
-        if (!isComplete || generation !== this.#mapGeneration) this.device.read(offset, target, start, length);
+        if (!isComplete || generation !== this.#mapGeneration) this.#device.read(offset, target, start, length);
       } catch (error) {
         failure = { error };
       }
@@ -222,7 +242,7 @@ export class Export implements ExportInfo {
   #resolve(offset: number, length: number): readonly FileRange[] | undefined {
     if (!this.#resolves) return undefined;
     try {
-      return this.device.resolveRead(offset, length);
+      return this.#device.resolveRead(offset, length);
     } catch (error) {
       if (!isHvError(error, 'unsupported')) throw error;
       this.#resolves = false;
@@ -232,12 +252,12 @@ export class Export implements ExportInfo {
 
   trim(offset: number, length: number): void {
     this.#mapGeneration++;
-    this.device.trim(offset, length);
+    this.#device.trim(offset, length);
   }
 
   writeZeroes(offset: number, length: number, mayUnmap: boolean): void {
     this.#mapGeneration++;
-    this.device.writeZeroes(offset, length, mayUnmap);
+    this.#device.writeZeroes(offset, length, mayUnmap);
   }
 
   /**
@@ -259,7 +279,7 @@ export class Export implements ExportInfo {
 
   #startFlush(): Promise<void> {
     this.stats.flushes++;
-    const flushDevice = async (): Promise<void> => this.device.flush();
+    const flushDevice = async (): Promise<void> => this.#device.flush();
     const running = flushDevice().finally(() => {
       // Nobody has started another meanwhile: that waits for this one.
       this.#runningFlush = undefined;

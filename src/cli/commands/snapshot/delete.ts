@@ -4,8 +4,9 @@ import { VM_ARGUMENT } from '../../vm-move.ts';
 
 export const command = defineCommand({
   name: 'snapshot delete',
-  summary: 'Forget a snapshot of a machine that is off',
-  description: 'What the machine and other snapshots need of its data is kept.',
+  summary: 'Forget a snapshot of a machine that is off, running or paused',
+  description:
+    'What the machine and other snapshots need of its data is kept. Under a running machine the disks are merged while the guest works on.',
   arguments: { vm: VM_ARGUMENT, snapshot: SNAPSHOT_ARGUMENT },
   examples: ['snapshot delete web1 "Before update"'],
   changes: true,

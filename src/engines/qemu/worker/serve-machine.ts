@@ -13,7 +13,7 @@ import {
 import { bootId, dropPrivileges, isAlive, isRoot } from '../../../system/index.ts';
 import { accelerationGroups, chooseAcceleration } from '../acceleration.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
-import { isOwnLayer, knownParents, mustBelong } from '../layers.ts';
+import { isOwnLayer, knownParents, mergeableParents, mustBelong } from '../layers.ts';
 import { describe, log } from '../log.ts';
 import { SOCKETS } from '../qemu-arguments.ts';
 import { prepareLaunch } from './launch.ts';
@@ -30,6 +30,8 @@ export interface MachineToServe {
 /** A command asked for this worker and then went away: its disks are not held for long. */
 const IDLE_TIMEOUT_MS = 5000;
 const HELD_FOR_A_MOMENT_MS = 1000;
+/** Phases whose outcome stands in the definition. */
+const DECIDED_PHASES: ReadonlySet<RuntimeRecord['phase']> = new Set(['starting', 'saving', 'snapshotting', 'merging']);
 
 /**
  * Becomes the worker of one machine.
@@ -51,7 +53,12 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
   const dataPlane = await diskThread;
   const allowParents = knownParents(definition);
   for (const drive of definition.specification.hardDiskDrives) {
-    const { layers } = await addExportSoon(dataPlane, { name: drive.id, path: drive.path, allowParents });
+    const { layers } = await addExportSoon(dataPlane, {
+      name: drive.id,
+      path: drive.path,
+      allowParents,
+      mergeable: mergeableParents(definition, drive.id),
+    });
     // QEMU may live, and be hostile: what lies at a layer's place may be a link to another machine's disk by now.
     if (isOwnLayer(definition, drive.path)) mustBelong(definition, drive.path, layers[0] ?? '');
   }
@@ -105,7 +112,7 @@ async function addExportSoon(dataPlane: DataPlane, options: AddExportOptions): P
  * once the command has decided: that one may live and be about to write it.
  */
 async function loadDecided(store: VmStore, vmId: string, left: RuntimeRecord | undefined): Promise<VmDefinition> {
-  const isOpen = left?.phase === 'starting' || left?.phase === 'saving' || left?.phase === 'snapshotting';
+  const isOpen = left !== undefined && DECIDED_PHASES.has(left.phase);
   await using _decision = isOpen ? await store.lockDecision(vmId) : undefined;
   return await store.load(vmId);
 }
@@ -157,5 +164,5 @@ async function answer(
 }
 
 function isDeciding(op: string): boolean {
-  return op === 'start' || op === 'save' || op === 'snapshot';
+  return op === 'start' || op === 'save' || op === 'snapshot' || op === 'merge';
 }

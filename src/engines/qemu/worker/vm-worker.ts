@@ -29,6 +29,7 @@ import { GuestAgentLink } from './guest-agent-link.ts';
 import { connectMonitor } from './monitor.ts';
 import { endStrays, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
 import { type Phase, RunRecord } from './run-record.ts';
+import { startMergeSoon } from './start-merge.ts';
 import { type OrderControl, type Prepared, prepareSave, prepareSnapshot, type StoppableMachine } from './two-step.ts';
 import type { WorkerRequest } from './wire.ts';
 
@@ -93,6 +94,8 @@ export class VmWorker {
         return this.#save(request.file, control);
       case 'snapshot':
         return this.#snapshot(request, control);
+      case 'merge':
+        return this.#merge(request, control);
       case 'commit':
         return this.#decide('commit');
       case 'abort':
@@ -166,6 +169,10 @@ export class VmWorker {
       case 'snapshotting':
         await this.#goOn();
         return;
+      case 'merging':
+        if (status.state === 'shutdown') await this.#end('guest-shutdown', 'The guest shut down.');
+        else await this.#leaveMerging();
+        return;
       case 'running':
       case 'paused':
         if (status.state === 'shutdown') {
@@ -228,6 +235,52 @@ export class VmWorker {
     const paused = await this.#halt('take a snapshot', 'snapshotting');
     this.#prepared = await this.#preparing(() => prepareSnapshot(this.#stoppable(), request, control));
     return { paused };
+  }
+
+  /** Merges a file of a drive's chain into its parent, under the running guest. */
+  async #merge(request: Extract<WorkerRequest, { op: 'merge' }>, control: OrderControl): Promise<unknown> {
+    this.#requirePhase('merge a disk', 'running', 'paused');
+    const { dataPlane } = this.#context;
+    const { driveId: name, childPath, parentPath } = request;
+    const { isLeaf } = await startMergeSoon(dataPlane, { name, path: childPath, parentPath }, control);
+    if (!isLeaf) {
+      await dataPlane.commitMerge(name);
+      return {};
+    }
+    try {
+      this.#requirePhase('merge a disk', 'running', 'paused');
+      await this.#halt('merge a disk', 'merging');
+    } catch (error) {
+      await dataPlane.abandonMerge(name);
+      throw error;
+    }
+    try {
+      await dataPlane.closeMerge(name);
+    } catch (error) {
+      await this.#leaveMerging();
+      throw error;
+    }
+    this.#prepared = {
+      kind: 'merge',
+      commit: async () => {
+        await dataPlane.commitMerge(name);
+        await this.#leaveMerging();
+      },
+      abort: async () => {
+        await dataPlane.abandonMerge(name);
+        await this.#leaveMerging();
+      },
+      // Whichever of the two files the definition names by now: every change goes to both until the end.
+      keep: () => dataPlane.reopenMerge(name),
+    };
+    return {};
+  }
+
+  /** Back to where the merge began; the guest may have been stopped by its disk meanwhile. */
+  async #leaveMerging(): Promise<void> {
+    if (this.#ending) return;
+    const { isRunning } = await queryStatus(this.#monitor());
+    await this.#enter(isRunning ? 'running' : 'paused');
   }
 
   /** A preparation that fails has let the guest go on; where it has not even done that, a successor will. */
@@ -392,6 +445,8 @@ export class VmWorker {
   #end(kind: LastExit['kind'], message: string, options: { readonly isAbrupt?: boolean } = {}): Promise<void> {
     this.#ending ??= (async () => {
       await this.#attempt('the phase', () => this.#enter('stopping'));
+      // QEMU does not end while requests of its own wait for an answer.
+      if (this.#prepared?.kind === 'merge') await this.#attempt('the merge', this.#prepared.keep);
       const qemu = this.#qemu;
       const isClosed = !qemu || (await this.#teardown(qemu, options.isAbrupt === true));
       const text = isClosed ? message : `${message} One of its disks could not be closed in order.`;

@@ -3,8 +3,8 @@ import { z } from 'zod';
 /**
  * The control protocol between commands and the worker of one machine: JSON lines over control.sock, version 1.
  *
- * What must be true in vm.json at the same moment as in the machine goes in two steps on one connection. `start`, `save`
- * and `snapshot` end with everything prepared and nothing decided; the command then writes vm.json and sends `commit`.
+ * What must be true in vm.json at the same moment as in the machine goes in two steps on one connection. `start`, `save`,
+ * `snapshot` and `merge` end with everything prepared and nothing decided; the command then writes vm.json and sends `commit`.
  * If the connection ends between the two, the worker ends as well, and its successor reads in vm.json what was decided.
  */
 export const WIRE_VERSION = 1;
@@ -12,6 +12,7 @@ export const WIRE_VERSION = 1;
 const id = z.int().min(1);
 const dataFile = z.string().min(1).max(300);
 const guid = z.string().length(36);
+const path = z.string().min(1).max(4096);
 
 export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('hello'), version: z.int() }),
@@ -27,6 +28,8 @@ export const requestSchema = z.discriminatedUnion('op', [
     /** The new file of each drive, in the data folder. */
     children: z.array(z.strictObject({ driveId: guid, file: dataFile })),
   }),
+  /** Merges a file of a drive's chain into its parent. Where it is the drive's own file, two steps as above; else one. */
+  z.strictObject({ id, op: z.literal('merge'), driveId: guid, childPath: path, parentPath: path }),
   z.strictObject({ id, op: z.literal('commit') }),
   z.strictObject({ id, op: z.literal('abort') }),
   z.strictObject({ id, op: z.literal('shutdown') }),
