@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Child, has, median, run as runProgram, until } from './measure.mjs';
 
-const DISK_MIB = 1024;
+export const DISK_MIB = 1024;
 const MIB = 1024 * 1024;
 
 const TESTS = [
@@ -71,7 +71,7 @@ export async function run(context) {
   }
 }
 
-async function compare(context, name, test, isCold, ours, anchor) {
+export async function compare(context, name, test, isCold, ours, anchor) {
   const pairs = [];
   if (!isCold) for (const server of [ours, anchor]) await warm(server.file);
   for (let round = 0; round < context.rounds; round++) {
@@ -113,7 +113,7 @@ async function fio(context, test, socket) {
   };
 }
 
-function writeRandom(path) {
+export function writeRandom(path) {
   const fd = openSync(path, 'w');
   const bytes = Buffer.alloc(8 * MIB);
   for (let at = 0; at < DISK_MIB * MIB; at += bytes.length) writeSync(fd, randomFillSync(bytes), 0, bytes.length, at);
