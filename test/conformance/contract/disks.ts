@@ -99,6 +99,33 @@ export function describeDisks(engine: string, make: MakeFixture): void {
       }
     });
 
+    it('takes a VHD as it takes a VHDX: the layers of its snapshots are VHD files too', async () => {
+      const { disks, snapshots, vms } = fixture.host;
+      const diskPath = join(fixture.folder, 'old.vhd');
+      await disks.create(diskPath, { type: 'dynamic', sizeBytes: 64 * MIB });
+      const { id } = await create({ diskPath, generation: 1 });
+      const layer = async (): Promise<string> => (await vms.info(id)).hardDiskDrives[0]?.path ?? '';
+      const offline = await snapshots.create(id, 'offline');
+      expect(await layer()).toMatch(/\.avhd$/);
+      expect(await disks.info(await layer())).toMatchObject({ format: 'vhd', type: 'differencing', parentPath: diskPath });
+      if ((await fixture.host.capabilities()).guestExecution) {
+        await vms.start(id);
+        const below = await layer();
+        const live = await snapshots.create(id, 'live');
+        expect((await vms.info(id)).state).toBe('Running');
+        expect(await layer()).toMatch(/\.avhd$/);
+        expect(await layer()).not.toBe(below);
+        await vms.forceStop(id);
+        expect(await disks.info(await layer())).toMatchObject({ format: 'vhd', type: 'differencing', parentPath: below });
+        await snapshots.delete(id, live.id);
+        expect(await layer()).toBe(below);
+      }
+      await snapshots.apply(id, offline.id);
+      await snapshots.delete(id, offline.id);
+      expect(await layer()).toBe(diskPath);
+      expect(await disks.check(diskPath)).toMatchObject({ isSound: true });
+    });
+
     it('refuses what is no regular file', async () => {
       const folder = join(fixture.folder, 'folder.vhdx');
       await mkdir(folder);

@@ -24,7 +24,7 @@ export const command = defineCommand({
     format: option(
       '--format <format>',
       'Format of the file (default: as the name ends)',
-      choiceOf('format', ['vhdx', 'raw']),
+      choiceOf('format', ['vhdx', 'vhd', 'raw']),
     ),
     sense: option(
       '--sense <form>',
