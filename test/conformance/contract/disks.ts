@@ -107,7 +107,11 @@ export function describeDisks(engine: string, make: MakeFixture): void {
       const layer = async (): Promise<string> => (await vms.info(id)).hardDiskDrives[0]?.path ?? '';
       const offline = await snapshots.create(id, 'offline');
       expect(await layer()).toMatch(/\.avhd$/);
-      expect(await disks.info(await layer())).toMatchObject({ format: 'vhd', type: 'differencing', parentPath: diskPath });
+      expect(await disks.info(await layer())).toMatchObject({
+        format: 'vhd',
+        type: 'differencing',
+        parentPath: diskPath,
+      });
       if ((await fixture.host.capabilities()).guestExecution) {
         await vms.start(id);
         const below = await layer();
@@ -116,7 +120,11 @@ export function describeDisks(engine: string, make: MakeFixture): void {
         expect(await layer()).toMatch(/\.avhd$/);
         expect(await layer()).not.toBe(below);
         await vms.forceStop(id);
-        expect(await disks.info(await layer())).toMatchObject({ format: 'vhd', type: 'differencing', parentPath: below });
+        expect(await disks.info(await layer())).toMatchObject({
+          format: 'vhd',
+          type: 'differencing',
+          parentPath: below,
+        });
         await snapshots.delete(id, live.id);
         expect(await layer()).toBe(below);
       }
