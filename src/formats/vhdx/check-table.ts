@@ -2,7 +2,7 @@ import { type LongOptions, throwIfAborted } from '../../async/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import type { FindingList } from '../finding-list.ts';
 import { BlockTable, tableGeometry } from './block-table.ts';
-import { finding, INFO, REPAIRABLE } from './check-structures.ts';
+import { finding, INFO } from './check-structures.ts';
 import type { VhdxCorruption } from './corruption.ts';
 import { BAT_ENTRY_BYTES, BITMAP, BITMAP_BLOCK_BYTES, MIB, PAYLOAD, type VhdxHeader } from './format.ts';
 import type { VhdxMetadata } from './metadata.ts';
@@ -113,7 +113,8 @@ export async function checkTable(
   for (const [chunk, at] of partial) if (!withBitmap.has(chunk)) list.add(finding('bitmap-missing', at, chunk));
   if (behind > 0) list.add(finding('bat-behind-table', firstBehind, behind, INFO));
 
-  if (fileSize % MIB !== 0) list.add(finding('file-end-unaligned', fileSize, fileSize, REPAIRABLE));
+  // Microsoft's own disk2vhd cuts the last block off where the disk ends.
+  if (fileSize % MIB !== 0) list.add(finding('file-end-unaligned', fileSize, fileSize, INFO));
   let leaked = 0;
   let firstLeaked: number | null = null;
   for (const gap of occupancy.gaps(Math.min(end, fileSize))) {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { crc32c, randomGuid, writeGuid, ZERO_GUID } from '../../binary/index.ts';
 import { isHvError } from '../../errors/index.ts';
 import { MemoryStore } from '../../store/index.ts';
-import { seededRandom } from '../../store/testing/fault-store.ts';
+import { FaultStore, seededRandom } from '../../store/testing/fault-store.ts';
 import { type CheckResult, isSound } from '../check-finding.ts';
 import { checkVhdx } from './check.ts';
 import { NOTES } from './check-structures.ts';
@@ -319,8 +319,8 @@ const DAMAGES: readonly Damage[] = [
   },
   {
     code: 'file-end-unaligned',
-    severity: 'warning',
-    repair: 'possible',
+    severity: 'info',
+    repair: 'not-needed',
     damage: (store) => store.setSize(roundedEnd(store) + 5000),
   },
   {
@@ -434,6 +434,31 @@ function readFirst(image: VhdxImage, offset: number): number | undefined {
   image.read(offset, bytes, 0, 512);
   return bytes[0];
 }
+
+describe('a repair that is cut short', () => {
+  test('leaves at every moment a file that opens and holds what it held', async () => {
+    const damaged = await newFile('dynamic');
+    withLog(damaged);
+    put(damaged, 256 * KIB + 60_000, [1]);
+    const copy = VhdxImage.open(damaged.clone(), { readOnly: true }).header.sequenceNumber % 2n === 0n ? 64 : 128;
+    put(damaged, copy * KIB + 200, [1]);
+    const store = new FaultStore(damaged);
+    const result = await checkVhdx(store, { repair: true });
+    expect(codesOf(result).sort()).toEqual(['header-copy-damaged', 'log-in-use', 'region-table-copy-damaged']);
+    expect(isSound(result)).toBe(true);
+    const random = seededRandom(1);
+    const replay = store.replayer();
+    for (let events = 0; events <= store.events.length; events++) {
+      replay.advance(events);
+      for (const content of [replay.content(), replay.afterPowerCut(random)]) {
+        const image = VhdxImage.open(content.clone(), { readOnly: true });
+        const blocks = [0, 39, 20, 21].map((block) => readFirst(image, block * MIB));
+        expect(blocks, `after event ${events}`).toEqual([1, 40, 21, 22]);
+        expect(isSound(await checkVhdx(content, { repair: true })), `after event ${events}`).toBe(true);
+      }
+    }
+  });
+});
 
 describe('any bytes', () => {
   test('give findings or an error of hv, and what a check calls sound can be opened', async () => {

@@ -1,11 +1,10 @@
 import type { LongOptions } from '../../async/index.ts';
-import { roundUp } from '../../binary/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import type { CheckFinding, CheckResult } from '../check-finding.ts';
 import { FindingList } from '../finding-list.ts';
 import { checkHeaders, checkLog, checkMetadata, checkRegions } from './check-structures.ts';
 import { checkTable } from './check-table.ts';
-import { BAT_ENTRY_BYTES, MIB, REGION_TABLE_BYTES, REGION_TABLE_OFFSETS } from './format.ts';
+import { BAT_ENTRY_BYTES, REGION_TABLE_BYTES, REGION_TABLE_OFFSETS } from './format.ts';
 import type { CurrentHeader } from './header.ts';
 import { HeaderPair } from './journal.ts';
 
@@ -21,8 +20,8 @@ export interface CheckVhdxOptions extends LongOptions {
  * the value seen. A check that cannot go on says so and ends, so that a damaged header hides what lies behind it.
  *
  * A repair does what the file proves: replays the log, rewrites a damaged copy of a header or a region table from the
- * whole one, clears reserved bits of the block allocation table, lengthens the file to whole MiB or to the end of an
- * empty log. It never throws contents away and never guesses. `repaired` are findings that a second check no longer has.
+ * whole one, clears reserved bits of the block allocation table, lengthens the file to the end of an empty log. It never
+ * throws contents away and never guesses. `repaired` are findings that a second check no longer has.
  *
  * Source: [MS-VHDX] 2.1 to 2.6. Memory is bounded by the file's length, a bit for each MiB in use.
  * @throws HvError `io`, `no-space`, `aborted`, `permission-denied` (repair of a read-only store)
@@ -81,7 +80,6 @@ function repair(store: ByteStore, { list, current }: Checked, hostRun: string | 
   }
   if (codes.has('log-in-use')) for (const _flush of headers.replay(hostRun)) store.flushSync();
   if (codes.has('region-table-copy-damaged')) copyRegionTable(store, list);
-  if (codes.has('file-end-unaligned')) store.setSize(roundUp(store.size(), MIB));
   store.flushSync();
 }
 
