@@ -6,7 +6,7 @@ import { finding, INFO } from './check-structures.ts';
 import type { VhdxCorruption } from './corruption.ts';
 import { BAT_ENTRY_BYTES, BITMAP, BITMAP_BLOCK_BYTES, MIB, PAYLOAD, type VhdxHeader } from './format.ts';
 import type { VhdxMetadata } from './metadata.ts';
-import { Occupancy } from './occupancy.ts';
+import { occupyStructures } from './occupancy.ts';
 import type { VhdxRegions } from './regions.ts';
 
 const ENTRIES_PER_READ = MIB / BAT_ENTRY_BYTES;
@@ -42,13 +42,9 @@ export async function checkTable(
     list.add(finding('bat-too-short', bat.fileOffset, bat.length));
     return { reserved };
   }
-  const occupancy = new Occupancy();
-  occupancy.take(0, MIB);
-  occupancy.take(header.logOffset, header.logLength);
-  for (const region of regions.all) occupancy.take(region.fileOffset, region.length);
+  const { occupancy, structuresEnd } = occupyStructures(header, regions.all);
   const fileSize = view.size();
-  let end = header.logOffset + header.logLength;
-  for (const region of regions.all) end = Math.max(end, region.fileOffset + region.length);
+  let end = structuresEnd;
 
   const bytes = new Uint8Array(MIB);
   const words = new Uint32Array(bytes.buffer);

@@ -1,4 +1,4 @@
-import { MIB } from './format.ts';
+import { MIB, type VhdxHeader, type VhdxRegion } from './format.ts';
 
 const CHUNK_BITS = 65_536;
 
@@ -55,4 +55,20 @@ export class Occupancy {
     const bit = index % CHUNK_BITS;
     chunk[bit >> 3] = (chunk[bit >> 3] ?? 0) | (1 << (bit & 7));
   }
+}
+
+/** What a file's structures take: its head, its log, its regions. The last of them ends at `structuresEnd`. */
+export function occupyStructures(
+  { logOffset, logLength }: VhdxHeader,
+  regions: readonly VhdxRegion[],
+): { readonly occupancy: Occupancy; readonly structuresEnd: number } {
+  const occupancy = new Occupancy();
+  occupancy.take(0, MIB);
+  occupancy.take(logOffset, logLength);
+  let structuresEnd = logOffset + logLength;
+  for (const region of regions) {
+    occupancy.take(region.fileOffset, region.length);
+    structuresEnd = Math.max(structuresEnd, region.fileOffset + region.length);
+  }
+  return { occupancy, structuresEnd };
 }

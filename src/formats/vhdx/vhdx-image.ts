@@ -12,6 +12,7 @@ import {
   type Segment,
 } from '../disk-image.ts';
 import { BlockTable, offsetIn, setEntryIn, stateIn } from './block-table.ts';
+import { ChangeNotes } from './change-notes.ts';
 import { BITMAP, BITMAP_BLOCK_BYTES, MIB, PAYLOAD, SECTORS_PER_BITMAP_BLOCK, type VhdxHeader } from './format.ts';
 import { readCurrentHeader } from './header.ts';
 import { replaceLocator } from './inspect.ts';
@@ -30,12 +31,13 @@ import {
   type UserItem,
   userItems,
 } from './metadata-items.ts';
-import { Occupancy } from './occupancy.ts';
+import { occupyStructures } from './occupancy.ts';
 import { reclaimSpace } from './reclaim.ts';
 import { readRegions, type VhdxRegions } from './regions.ts';
 import { ReplayOverlay } from './replay-targets.ts';
 import { type ChangedImage, growTable, type ImageParts, shrinkTable, validateSize } from './resize.ts';
 import { clearBits, countBitPages, readBitRun, setBits } from './sector-bitmap.ts';
+import { type BlockView, blockSegments } from './segments.ts';
 import { SpaceAllocator } from './space.ts';
 
 const ZEROS = new Uint8Array(MIB);
@@ -77,7 +79,7 @@ export class VhdxImage implements DiskImage {
   #readOnly: boolean;
   #parent: ParentDisk | undefined;
   #isOpen = true;
-  #changes: ChangeObserver | undefined;
+  readonly #notes: ChangeNotes;
   #flushing: Promise<void> | undefined;
   #nextFlush: Promise<void> | undefined;
   /** The entry that #find looked up last. */
@@ -117,15 +119,7 @@ export class VhdxImage implements DiskImage {
     this.#chunkBytes = SECTORS_PER_BITMAP_BLOCK * this.#sectorSize;
     this.#backgroundFlush = options.backgroundFlush ?? true;
 
-    const occupancy = new Occupancy();
-    const { logOffset, logLength } = headers.header;
-    occupancy.take(0, MIB);
-    occupancy.take(logOffset, logLength);
-    let structuresEnd = logOffset + logLength;
-    for (const region of this.#regions.all) {
-      occupancy.take(region.fileOffset, region.length);
-      structuresEnd = Math.max(structuresEnd, region.fileOffset + region.length);
-    }
+    const { occupancy, structuresEnd } = occupyStructures(headers.header, this.#regions.all);
     this.#cache = new MetadataCache(store);
     this.#table = new BlockTable(store.name, this.#cache, occupancy, this.#regions.bat, this.#metadata, {
       sizeBytes: store.size(),
@@ -137,6 +131,7 @@ export class VhdxImage implements DiskImage {
       hostRun: options.hostRun,
       payloadFirst: this.#metadata.hasParent,
     });
+    this.#notes = new ChangeNotes(this.#journal, this);
     if (options.changes) this.observeChanges(options.changes);
   }
 
@@ -201,7 +196,7 @@ export class VhdxImage implements DiskImage {
 
   /** Who is told of changes; undefined also after it failed to note one. */
   get changes(): ChangeObserver | undefined {
-    return this.#changes;
+    return this.#notes.observer;
   }
 
   get state(): ImageState {
@@ -216,20 +211,17 @@ export class VhdxImage implements DiskImage {
 
   /** From here on the observer is told of every change before it happens; the image closes it. */
   observeChanges(changes: ChangeObserver): void {
-    this.#changes = changes;
-    this.#journal.observeHeader(changes);
-    this.#tell((observer) => observer.opened(this.state));
+    this.#notes.begin(changes);
   }
 
   /** Everything may read differently from here on: another parent, say. */
   noteAllChanged(): void {
-    if (this.#changes) this.#note(this.#changes, 0, this.#sizeBytes);
+    this.#notes.before(0, this.#sizeBytes);
   }
 
   /** Lets go of the observer, which stays the caller's. What changes from here on, it is not told. */
   stopObserving(): void {
-    this.#changes = undefined;
-    this.#journal.observeHeader(undefined);
+    this.#notes.stop();
   }
 
   setParent(parent: ParentDisk): void {
@@ -263,7 +255,7 @@ export class VhdxImage implements DiskImage {
   write(offset: number, source: Uint8Array, sourceStart: number, length: number): void {
     this.#mustContain(offset, length);
     this.#beforeChange();
-    if (this.#changes) this.#note(this.#changes, offset, length);
+    this.#notes.before(offset, length);
     this.#cache.trim();
     const blockSize = this.#blockSize;
     let at = offset;
@@ -291,7 +283,7 @@ export class VhdxImage implements DiskImage {
       const state = this.#state;
       const readsZero = state === PAYLOAD.zero || (state === PAYLOAD.notPresent && !this.#metadata.hasParent);
       if (readsZero) return;
-      if (this.#changes) this.#note(this.#changes, at, count);
+      this.#notes.before(at, count);
       const isPresent = state === PAYLOAD.full || state === PAYLOAD.partial;
       const mayFree = mayUnmap && !this.#metadata.leaveBlockAllocated;
       if (isWhole && (!isPresent || mayFree)) {
@@ -313,7 +305,7 @@ export class VhdxImage implements DiskImage {
     this.#forEachBlock(offset, length, (block, at, count, isWhole) => {
       if (!isWhole || (this.#state !== PAYLOAD.full && this.#state !== PAYLOAD.partial)) return;
       this.#beforeChange();
-      if (this.#changes) this.#note(this.#changes, at, count);
+      this.#notes.before(at, count);
       this.#find(block);
       this.#dropBlock(block, PAYLOAD.unmapped);
     });
@@ -322,7 +314,7 @@ export class VhdxImage implements DiskImage {
   /** Everything written before survives a power cut when it returns. Calls that wait for the same flush share one. */
   flush(): Promise<void> {
     if (this.#readOnly) return Promise.resolve();
-    this.#tell((changes) => changes.flushed());
+    this.#notes.tell((changes) => changes.flushed());
     if (!this.#flushing) {
       this.#flushing = this.#journal.run(this.#journal.flushSteps()).finally(() => {
         this.#flushing = undefined;
@@ -347,7 +339,7 @@ export class VhdxImage implements DiskImage {
   seal(): void {
     if (this.#readOnly) return;
     this.#journal.runNow(this.#journal.closeSteps());
-    this.#endNotes();
+    this.#notes.end();
     this.#readOnly = true;
   }
 
@@ -359,11 +351,11 @@ export class VhdxImage implements DiskImage {
       await (this.#nextFlush ?? this.#flushing);
       if (!this.#readOnly) {
         await this.#journal.run(this.#journal.closeSteps());
-        this.#endNotes();
+        this.#notes.end();
       }
     } finally {
       this.#readOnly = true;
-      this.#changes?.close();
+      this.#notes.close();
       this.#store.close();
     }
   }
@@ -462,7 +454,7 @@ export class VhdxImage implements DiskImage {
     this.#regions = changed.regions;
     this.#metadata = changed.metadata;
     this.#sizeBytes = changed.metadata.virtualSizeBytes;
-    this.#tell((changes) => changes.resized(this.#sizeBytes));
+    this.#notes.tell((changes) => changes.resized(this.#sizeBytes));
     changed.finish();
   }
 
@@ -531,59 +523,24 @@ export class VhdxImage implements DiskImage {
   /** Where the bytes of a range come from, in order and without gaps; neighbours of one kind and place are one. */
   segments(offset: number, length: number, depth = 0): Generator<Segment> {
     this.#mustContain(offset, length);
-    return joinSegments(this.#rawSegments(offset, length, depth));
+    const view: BlockView = {
+      store: this.#store,
+      blockSizeBytes: this.#blockSize,
+      parent: this.#parent,
+      blockAt: (block) => {
+        this.#cache.trim();
+        this.#find(block);
+        return { state: this.#state, fileOffset: this.#fileOffset };
+      },
+      emptyRun: (block, count) => this.#table.emptyRun(block, count),
+      bitRun: (block, at, count) => this.#bitRun(block, at, count),
+    };
+    return joinSegments(blockSegments(view, offset, length, depth));
   }
 
   /** Whether the bytes at a position of the file are only right with the replay that lies over it. */
   isOverlaid(fileOffset: number, length: number): boolean {
     return this.#overlay?.overlaps(fileOffset, length) ?? false;
-  }
-
-  *#rawSegments(offset: number, length: number, depth: number): Generator<Segment> {
-    const end = offset + length;
-    for (let at = offset; at < end; ) {
-      const block = Math.floor(at / this.#blockSize);
-      const inBlock = at - block * this.#blockSize;
-      let count = Math.min(end - at, this.#blockSize - inBlock);
-      this.#cache.trim();
-      this.#find(block);
-      const fileOffset = this.#fileOffset;
-      if (this.#state === PAYLOAD.notPresent && count < end - at) {
-        // Runs of absent blocks in one: a disk of 64 TiB has millions of them.
-        const blocks = this.#table.emptyRun(block, Math.ceil((end - block * this.#blockSize) / this.#blockSize));
-        count = Math.max(count, Math.min(end - at, blocks * this.#blockSize - inBlock));
-      }
-      if (this.#state === PAYLOAD.full) {
-        yield { offset: at, length: count, kind: 'data', depth, store: this.#store, fileOffset: fileOffset + inBlock };
-      } else if (this.#state === PAYLOAD.notPresent) {
-        yield* this.#parentSegments(at, count, depth);
-      } else if (this.#state === PAYLOAD.partial) {
-        for (let done = 0; done < count; ) {
-          // Looked up again each time: the consumer may have done anything in between.
-          const run = this.#bitRun(block, at + done, count - done);
-          const runLength = Math.min(Math.abs(run), count - done);
-          if (run < 0) yield* this.#parentSegments(at + done, runLength, depth);
-          else {
-            const from = fileOffset + inBlock + done;
-            yield { offset: at + done, length: runLength, kind: 'data', depth, store: this.#store, fileOffset: from };
-          }
-          done += runLength;
-        }
-      } else {
-        yield { offset: at, length: count, kind: 'zero', depth, store: undefined, fileOffset: 0 };
-      }
-      at += count;
-    }
-  }
-
-  *#parentSegments(offset: number, length: number, depth: number): Generator<Segment> {
-    const parent = this.#parent;
-    const inParent = parent ? Math.max(0, Math.min(length, parent.sizeBytes - offset)) : 0;
-    if (parent && inParent > 0) yield* parent.segments(offset, inParent, depth + 1);
-    if (length > inParent) {
-      const hole = { kind: 'hole', depth, store: undefined, fileOffset: 0 } as const;
-      yield { offset: offset + inParent, length: length - inParent, ...hole };
-    }
   }
 
   /** Looks up a payload block's entry; the answer is in #state and #fileOffset, so that nothing is allocated. */
@@ -824,40 +781,6 @@ export class VhdxImage implements DiskImage {
   #beforeChange(): void {
     this.#mustBeWritable();
     this.#journal.beforeDataChange();
-  }
-
-  #note(changes: ChangeObserver, offset: number, length: number): void {
-    try {
-      changes.beforeChange(offset, length);
-    } catch {
-      this.#giveUpNotes(changes);
-    }
-  }
-
-  #tell(call: (changes: ChangeObserver) => void): void {
-    const changes = this.#changes;
-    if (!changes) return;
-    try {
-      call(changes);
-    } catch {
-      this.#giveUpNotes(changes);
-    }
-  }
-
-  /** What is not written down as ended counts as in doubt the next time: nothing is lost when this fails. */
-  #endNotes(): void {
-    try {
-      this.#changes?.ended(this.state);
-    } catch {
-      // See above.
-    }
-  }
-
-  /** A disk is not stopped because its changes cannot be noted; but what was noted must not fit it any more. */
-  #giveUpNotes(changes: ChangeObserver): void {
-    this.stopObserving();
-    changes.close();
-    if (!this.#readOnly) this.#journal.renewFileGuid();
   }
 
   #mustBeWritable(): void {
