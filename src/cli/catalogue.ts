@@ -83,6 +83,7 @@ export const NOUNS: readonly Noun[] = [
       map: () => import('./commands/vhd/map.ts'),
       hash: () => import('./commands/vhd/hash.ts'),
       scsi: () => import('./commands/vhd/scsi.ts'),
+      fork: () => import('./commands/vhd/fork.ts'),
       merge: () => import('./commands/vhd/merge.ts'),
       'set-parent': () => import('./commands/vhd/set-parent.ts'),
       changes: () => import('./commands/vhd/changes.ts'),

@@ -18,6 +18,7 @@ import { type CompareOptions, type CompareResult, compareVhds } from './compare.
 import { type ConvertOptions, type ConvertResult, convertVhd } from './convert.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
+import { type ForkVhdOptions, forkVhd } from './fork.ts';
 import { type HashOptions, type HashResult, hashVhd } from './hash.ts';
 import { knownChildren } from './known-children.ts';
 import { type MapEntry, type MapOptions, mapVhd } from './map.ts';
@@ -194,6 +195,10 @@ export class FileDisks {
 
   async hash(path: string, options: HashOptions = {}): Promise<HashResult> {
     return hashVhd(resolve(path), options);
+  }
+
+  async fork(path: string, newPath: string, options: ForkVhdOptions = {}): Promise<VhdInfo> {
+    return forkVhd(resolve(path), resolve(newPath), options);
   }
 
   async createSet(path: string, options: CreateVhdSetOptions): Promise<VhdSetInfo> {

@@ -34,6 +34,7 @@ export { DiskChain, type LayerInfo } from './disk-chain.ts';
 export { type DiskFormat, formatOf } from './disk-format.ts';
 export { type ChangeOptions, type DiskUser, FileDisks, type MayChangeOptions } from './file-disks.ts';
 export { FollowingCopy } from './following-copy.ts';
+export { DiskFork, type ForkVhdOptions, forkVhd } from './fork.ts';
 export { type HashOptions, type HashResult, hashVhd } from './hash.ts';
 export { type ForeignFormat, type ImageFormat, imageFormatOf } from './image-format.ts';
 export { type KnownChildren, type KnownChildrenOptions, knownChildren } from './known-children.ts';

@@ -15,6 +15,7 @@ import type {
   DiskChanges,
   DiskDependencies,
   FileQueryOptions,
+  ForkVhdOptions,
   HashOptions,
   HashResult,
   IdentityChange,
@@ -158,6 +159,11 @@ export class Vhd {
   /** The SHA-256 of all that this disk holds. @throws HvError `in-use`, `corrupt` */
   hash(options: HashOptions = {}): Promise<HashResult> {
     return this.#host.disks.hash(this.path, options);
+  }
+
+  /** A second branch of this disk, in a new file on the same parent. @throws HvError `already-exists`, `in-use`, `no-space` */
+  async fork(newPath: string, options: ForkVhdOptions = {}): Promise<Vhd> {
+    return new Vhd(this.#host, (await this.#host.disks.fork(this.path, newPath, options)).path);
   }
 
   /** On what this disk stands and what stands on it. @throws HvError `not-found`, `corrupt` */

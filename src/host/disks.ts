@@ -20,6 +20,7 @@ import type {
   DiskDependencies,
   DiskUser,
   FileQueryOptions,
+  ForkVhdOptions,
   HashOptions,
   HashResult,
   IdentityChange,
@@ -145,6 +146,9 @@ export interface DiskService {
 
   /** The SHA-256 of all that a disk holds. Windows: reading an attached disk. @throws `not-found`, `in-use`, `corrupt` */
   hash(path: string, options?: HashOptions): Promise<HashResult>;
+
+  /** A second branch of a disk, on the same parent. Windows: ForkVirtualDisk (virtdisk.h). @throws `already-exists`, `in-use`, `invalid-argument`, `no-space` */
+  fork(path: string, newPath: string, options?: ForkVhdOptions): Promise<VhdInfo>;
 
   /** A VHD Set over a new disk or one that exists. Windows: CreateVirtualDisk with a .vhds path. @throws `already-exists`, `invalid-argument`, `no-space`, `unsupported` */
   createSet(path: string, options: CreateVhdSetOptions): Promise<VhdSetInfo>;

@@ -1,0 +1,28 @@
+import { ALLOW_PARENT, argument, defineCommand, option } from '../../definition.ts';
+import { parseCount } from '../../values/count.ts';
+import { parsePath } from '../../values/path.ts';
+
+export const command = defineCommand({
+  name: 'vhd fork',
+  summary: 'Make a second branch of a disk: a copy of its file that stands on the same parent',
+  description: 'Both go on by themselves. The new file is whole under its name, or not there at all.',
+  arguments: {
+    file: argument('The disk file', parsePath),
+    new: argument('The file to make', parsePath),
+  },
+  options: {
+    depth: option('--depth <n>', 'How many files of the chain go into the new one (default 1)', parseCount),
+    allowParent: ALLOW_PARENT,
+  },
+  examples: ['vhd fork child.avhdx branch.avhdx', 'vhd fork leaf.avhdx branch.avhdx --depth 2'],
+  changes: true,
+  async run({ args, options, global, disks, output, long, wouldDo }) {
+    const { depth, allowParent: allowParents } = options;
+    const { dryRun } = global;
+    const info = await (await disks()).fork(args.file, args.new, { depth, allowParents, dryRun, ...long('Forking') });
+    if (dryRun) return wouldDo(`copy ${args.file} to ${info.path}`, { path: info.path });
+    const where = info.parentPath === null ? '' : `, on ${info.parentPath}`;
+    output.done(info, `Made ${info.path}${where}.`);
+    return undefined;
+  },
+});
