@@ -56,3 +56,17 @@ export const EFD_NONBLOCK = 0o4000;
 
 /** System calls newer than the oldest libc; numbers above 424 are common to all architectures. */
 export const SYS_PIDFD_OPEN = 434;
+
+/** socketpair(2) and recvmsg(2), for a descriptor that another process sends. */
+export const AF_UNIX = 1;
+export const SOCK_STREAM = 1;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SCM_RIGHTS = 1;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_CMSG_CLOEXEC = 0x40000000;
+
+/** struct msghdr: pointer name @0, u32 namelen @8, pointer iov @16, size_t iovlen @24, pointer control @32, size_t controllen @40, i32 flags @48. */
+export const MSGHDR_BYTES = 56;
+export const MSGHDR = { iov: 16, iovCount: 24, control: 32, controlBytes: 40 } as const;
+/** struct cmsghdr: size_t length @0, i32 level @8, i32 type @12, data @16. One descriptor takes 20 bytes, padded to 24. */
+export const CMSG = { level: 8, type: 12, data: 16, oneDescriptorBytes: 20, bytes: 24 } as const;

@@ -23,6 +23,10 @@ export interface Libc {
   testRangeLock(fd: number, type: number, start: number, length: number): number;
   /** Who opened the other end of a connected unix socket; -errno on failure. */
   peerCredentials(fd: number): { readonly pid: number; readonly uid: number; readonly gid: number } | number;
+  /** Two connected stream sockets, closed on exec; -errno on failure. */
+  socketPair(): readonly [number, number] | number;
+  /** Takes the descriptor that came with the next message, without waiting: -EAGAIN when none is there, -EBADMSG when it brought none. */
+  receiveDescriptor(socket: number): number;
   pidfdOpen(pid: number): number;
   eventfd(): number;
   /**
@@ -68,6 +72,8 @@ function bind(koffi: Koffi): Libc {
   const flock = declare('int flock(int fd, int operation)');
   const fcntlLock = declare('int fcntl(int fd, int command, ...)');
   const getsockopt = declare('int getsockopt(int fd, int level, int name, void *value, void *length)');
+  const socketpair = declare('int socketpair(int domain, int type, int protocol, void *pair)');
+  const recvmsg = declare('int64_t recvmsg(int fd, void *message, int flags)');
   // syscall() is variadic in C; on both architectures integer arguments travel alike either way.
   const syscall = declare('int64_t syscall(int64_t number, int64_t a, int64_t b)');
   const eventfd = declare('int eventfd(uint32_t initial, int flags)');
@@ -153,6 +159,33 @@ function bind(koffi: Koffi): Libc {
         uid: credentials.getUint32(4, true),
         gid: credentials.getUint32(8, true),
       };
+    },
+
+    socketPair() {
+      const pair = new Int32Array(2);
+      const result = call(() => socketpair(abi.AF_UNIX, abi.SOCK_STREAM | abi.SOCK_CLOEXEC, 0, pair));
+      return result < 0 ? result : [pair[0] ?? -1, pair[1] ?? -1];
+    },
+
+    receiveDescriptor(socket) {
+      // One block for everything, so that the addresses in it are the addresses of its own parts.
+      const [data, iov, control] = [abi.MSGHDR_BYTES, abi.MSGHDR_BYTES + 8, abi.MSGHDR_BYTES + 8 + abi.IOVEC_BYTES];
+      const message = new DataView(new ArrayBuffer(control + abi.CMSG.bytes));
+      const address = BigInt(addressOf(message.buffer));
+      message.setBigUint64(iov, address + BigInt(data), true);
+      message.setBigUint64(iov + 8, 1n, true);
+      message.setBigUint64(abi.MSGHDR.iov, address + BigInt(iov), true);
+      message.setBigUint64(abi.MSGHDR.iovCount, 1n, true);
+      message.setBigUint64(abi.MSGHDR.control, address + BigInt(control), true);
+      message.setBigUint64(abi.MSGHDR.controlBytes, BigInt(abi.CMSG.bytes), true);
+      const bytes = new Uint8Array(message.buffer);
+      const result = call(() => recvmsg(socket, bytes, abi.MSG_DONTWAIT | abi.MSG_CMSG_CLOEXEC));
+      if (result < 0) return result;
+      const isDescriptor =
+        message.getBigUint64(control, true) === BigInt(abi.CMSG.oneDescriptorBytes) &&
+        message.getInt32(control + abi.CMSG.level, true) === abi.SOL_SOCKET &&
+        message.getInt32(control + abi.CMSG.type, true) === abi.SCM_RIGHTS;
+      return isDescriptor ? message.getInt32(control + abi.CMSG.data, true) : -ERRNO.EBADMSG;
     },
 
     pidfdOpen: (pid) => call(() => syscall(abi.SYS_PIDFD_OPEN, pid, 0)),

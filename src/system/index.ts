@@ -8,6 +8,8 @@
  */
 export { syncFolder, type WriteFileAtomicOptions, writeFileAtomic } from './atomic-file.ts';
 export { type DiskImageLock, type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
+export { type DescriptorMailbox, descriptorMailbox } from './descriptor-mailbox.ts';
+export { type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';
 export { hasFfi } from './ffi.ts';
 export {

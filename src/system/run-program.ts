@@ -29,6 +29,8 @@ export interface RunProgramOptions {
   readonly okExitCodes?: readonly number[];
   /** Runs it as somebody else (root only), without supplementary groups. */
   readonly user?: { readonly uid: number; readonly gid: number };
+  /** Descriptors that it inherits, as its own numbers 3, 4 and so on. They stay open here. */
+  readonly descriptors?: readonly number[];
   /** Set through prlimit(1), where the host has it. */
   readonly limits?: ProgramLimits;
 }
@@ -109,7 +111,7 @@ class Run {
       cwd: options.cwd,
       env: minimalEnvironment(options.env, options.user !== undefined),
       detached: true, // a process group of its own, so that it can be killed as a whole
-      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(options.descriptors ?? [])],
       ...(options.user === undefined ? {} : { uid: options.user.uid, gid: options.user.gid }),
     });
     this.result = new Promise((resolve, reject) => this.#watch(resolve, reject));

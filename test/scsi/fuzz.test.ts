@@ -3,7 +3,7 @@ import { HvError } from '../../src/errors/index.ts';
 import { encodedLength } from './sense-length.ts';
 import { initiator } from './target.ts';
 
-const ROUNDS = 30_000;
+const ROUNDS = 12_000;
 const POOL_BYTES = 64 * 1024;
 
 /** A small generator, so that a failure can be made again from its seed. */
