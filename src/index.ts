@@ -4,6 +4,8 @@
 export type { LongOptions, OnProgress, Progress } from './async/index.ts';
 export { HyperV, type OpenOptions, openHost } from './compose.ts';
 export {
+  type AttachedDisk,
+  type AttachedPartition,
   type BackupOptions,
   type BackupResult,
   type BlockDevice,
@@ -32,6 +34,8 @@ export {
   type IdentityChange,
   type ImageFormat,
   type MapEntry,
+  type MountVhdOptions,
+  type MountWay,
   mapVhd,
   openVhd,
   queryChanges,

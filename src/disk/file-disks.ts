@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { LongOptions } from '../async/index.ts';
 import { HvError, isHvError } from '../errors/index.ts';
+import type { AttachedDisk, MountVhdOptions } from './attached-disk.ts';
 import { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
 import type { ChangeTrackingInfo, DiskChanges } from './chain-changes.ts';
 import { changeIdentity, type IdentityChange } from './change-identity.ts';
@@ -261,6 +262,21 @@ export class FileDisks {
     }
   }
 
+  /** Showing a disk takes a process that outlives this one, which a host with an engine starts. @throws `unsupported` */
+  async mount(path: string, _options: MountVhdOptions = {}): Promise<AttachedDisk> {
+    throw noMounts(path);
+  }
+
+  /** @throws `unsupported` */
+  async dismount(path: string, _options: Pick<LongOptions, 'signal'> = {}): Promise<void> {
+    throw noMounts(path);
+  }
+
+  /** The disks that this host shows: none without an engine. */
+  async attached(): Promise<readonly AttachedDisk[]> {
+    return [];
+  }
+
   /** The machines that use a file. Without an engine there are none. */
   async users(_path: string): Promise<readonly DiskUser[]> {
     return [];
@@ -282,6 +298,13 @@ export class FileDisks {
     }
     await refuseParent(path, options);
   }
+}
+
+function noMounts(path: string): HvError {
+  return new HvError('unsupported', `${path} cannot be mounted: this system has no engine that shows disks`, {
+    detail: { path },
+    hint: 'Copy out of it with hv vhd convert, or serve it with hv vhd serve.',
+  });
 }
 
 async function refuseParent(path: string, { except = [], signal }: MayChangeOptions): Promise<void> {

@@ -6,6 +6,8 @@
  *
  * BlockDevice is what everything above reads and writes. Must not import protocols, host, engines or model.
  */
+
+export type { AttachedDisk, AttachedPartition, MountVhdOptions, MountWay } from './attached-disk.ts';
 export { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
 export type { BlockDevice, Extent, FileRange } from './block-device.ts';
 export type { ChangeTrackingInfo, DiskChanges, QueryChangesOptions } from './chain-changes.ts';
@@ -74,4 +76,5 @@ export {
   vhdSetInfo,
 } from './vhd-set.ts';
 export { moveGptBackup } from './volumes/move-gpt-backup.ts';
+export { type Partition, type PartitionTable, readPartitionTable } from './volumes/partitions.ts';
 export { smallestSafeSize } from './volumes/smallest-safe-size.ts';

@@ -1,5 +1,5 @@
 import type { LongOptions } from '../async/index.ts';
-import type { CreateVhdSetOptions } from '../disk/index.ts';
+import type { AttachedDisk, CreateVhdSetOptions } from '../disk/index.ts';
 import type { HvError } from '../errors/index.ts';
 import type { Host, HostCapabilities } from '../host/index.ts';
 import type {
@@ -99,6 +99,11 @@ export class HyperVFacade implements AsyncDisposable {
   async getVhd(path: string): Promise<Vhd> {
     const info = await this.host.disks.info(path);
     return new Vhd(this.host, info.path);
+  }
+
+  /** Every disk that this host shows since it was mounted. */
+  attachedVhds(): Promise<readonly AttachedDisk[]> {
+    return this.host.disks.attached();
   }
 
   /** @throws HvError `already-exists`, `invalid-argument`, `no-space` */

@@ -1,4 +1,6 @@
+import type { LongOptions } from '../async/index.ts';
 import type {
+  AttachedDisk,
   BackupOptions,
   BackupResult,
   ChangeOptions,
@@ -23,6 +25,7 @@ import type {
   MapOptions,
   MergeResult,
   MergeVhdOptions,
+  MountVhdOptions,
   ResizeOptions,
   ResizeResult,
   SetParentOptions,
@@ -204,8 +207,22 @@ export class Vhd {
     return this.#host.disks.backup(this.path, targetPath, options);
   }
 
-  /** A running or defined machine of this host uses the file. */
+  /**
+   * Shows this disk to the host, as a block device or as files with its partitions, until it is dismounted. Outlives this
+   * process. @throws HvError `in-use` (also: mounted already), `missing-dependency` (what the host lacks), `unsupported`, `corrupt`
+   */
+  mount(options: MountVhdOptions = {}): Promise<AttachedDisk> {
+    return this.#host.disks.mount(this.path, options);
+  }
+
+  /** Flushes and closes it; nothing shows it any more. @throws HvError `not-found` (not mounted), `in-use` (somebody still uses it) */
+  dismount(options: Pick<LongOptions, 'signal'> = {}): Promise<void> {
+    return this.#host.disks.dismount(this.path, options);
+  }
+
+  /** A running or defined machine of this host uses the file, or the host shows it. */
   async isAttached(): Promise<boolean> {
-    return (await this.#host.disks.users(this.path)).length > 0;
+    if ((await this.#host.disks.users(this.path)).length > 0) return true;
+    return (await this.#host.disks.attached()).some(({ path }) => path === this.path);
   }
 }

@@ -1,6 +1,7 @@
 import type { LongOptions } from '../async/index.ts';
 import type {
   ApplySetSnapshotOptions,
+  AttachedDisk,
   BackupOptions,
   BackupResult,
   ChangeOptions,
@@ -29,6 +30,7 @@ import type {
   MayChangeOptions,
   MergeResult,
   MergeVhdOptions,
+  MountVhdOptions,
   ResizeOptions,
   ResizeResult,
   SetParentOptions,
@@ -178,6 +180,19 @@ export interface DiskService {
 
   /** Windows: OptimizeVHDSet (Msvm_ImageManagementService). @throws `in-use`, `no-space`, `parent-changed` */
   optimizeSet(path: string, options?: VhdSetOptions & ChangeOptions): Promise<VhdSetInfo>;
+
+  /**
+   * Shows a disk to this host, as a block device or as files, until it is dismounted; survives this process.
+   * Windows: AttachVirtualDisk (virtdisk.h), MountVirtualHardDisk (Msvm_ImageManagementService).
+   * @throws `in-use` (also: mounted already), `missing-dependency` (what the host lacks for it), `unsupported`, `not-found`, `corrupt`
+   */
+  mount(path: string, options?: MountVhdOptions): Promise<AttachedDisk>;
+
+  /** Windows: DetachVirtualDisk, Msvm_MountedStorageImage.DetachVirtualHardDisk. @throws `not-found` (not mounted), `in-use` */
+  dismount(path: string, options?: Pick<LongOptions, 'signal'>): Promise<void>;
+
+  /** Every disk that this host shows. Windows: GetAllAttachedVirtualDiskPhysicalPaths (virtdisk.h). */
+  attached(): Promise<readonly AttachedDisk[]>;
 
   /** The machines that use this file, as a drive, under a snapshot, or as a parent. */
   users(path: string): Promise<readonly DiskUser[]>;

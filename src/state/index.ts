@@ -7,6 +7,7 @@
  *
  * Must not import engines or disk.
  */
+
 export {
   type PendingWork,
   parseDefinition,
@@ -15,6 +16,14 @@ export {
   type SnapshotDefinition,
   type VmDefinition,
 } from './definition.ts';
+export {
+  listMounts,
+  type MountPaths,
+  type MountRecord,
+  mountPaths,
+  readMountRecord,
+  writeMountRecord,
+} from './mount-record.ts';
 export { type HeldOperation, type Operation, OperationJournal } from './operations.ts';
 export {
   checkRunFolder,

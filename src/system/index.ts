@@ -7,9 +7,14 @@
  * Must not import model or anything above it; knows nothing of VMs and formats.
  */
 export { syncFolder, type WriteFileAtomicOptions, writeFileAtomic } from './atomic-file.ts';
-export { type DiskImageLock, type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
 export { type DescriptorMailbox, descriptorMailbox } from './descriptor-mailbox.ts';
-export { type ImageAccess, lockDiskImage } from './disk-image-lock.ts';
+export {
+  type DiskImageLock,
+  type ImageAccess,
+  type ImageAccess,
+  lockDiskImage,
+  lockDiskImage,
+} from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';
 export { hasFfi } from './ffi.ts';
 export {

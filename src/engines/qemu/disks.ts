@@ -1,18 +1,36 @@
 import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type DiskUser, FileDisks } from '../../disk/index.ts';
+import type { LongOptions } from '../../async/index.ts';
+import { type AttachedDisk, type DiskUser, FileDisks, type MountVhdOptions } from '../../disk/index.ts';
 import type { DiskService } from '../../host/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
 import { namedLayers } from './layers.ts';
+import { Mounts } from './mounts/mounts.ts';
 
 /** Virtual hard disk files, through the engine of disk/. */
 export class QemuDiskService extends FileDisks implements DiskService {
   readonly #context: EngineContext;
+  readonly #mounts: Mounts;
 
   constructor(context: EngineContext) {
     super();
     this.#context = context;
+    this.#mounts = new Mounts(context.paths);
+  }
+
+  override async mount(path: string, options: MountVhdOptions = {}): Promise<AttachedDisk> {
+    const isWriting = options.readOnly !== true && (options.mountFileSystems !== true || options.trusted === true);
+    if (isWriting) await this.mayChange(path, options);
+    return this.#mounts.mount(await canonicalPath(path), options);
+  }
+
+  override async dismount(path: string, options: Pick<LongOptions, 'signal'> = {}): Promise<void> {
+    await this.#mounts.dismount(await canonicalPath(path), options);
+  }
+
+  override attached(): Promise<readonly AttachedDisk[]> {
+    return this.#mounts.list();
   }
 
   override async users(path: string): Promise<DiskUser[]> {

@@ -4,6 +4,7 @@ import type { DoctorFinding } from '../../model/index.ts';
 import { ensureFolders, type HvPaths, VmStore } from '../../state/index.ts';
 import { findProgram, hasFfi, packageOf, readCpu, readMemory } from '../../system/index.ts';
 import { chooseAcceleration } from './acceleration.ts';
+import { examineWays } from './mounts/ways.ts';
 import { findFirmware, qemuVersion } from './qemu-programs.ts';
 
 /** Programs that parts of hv use beside QEMU itself, and what for. */
@@ -22,6 +23,7 @@ export async function examineHost(paths: HvPaths): Promise<DoctorFinding[]> {
     ...(await damagedDefinitions(paths)),
     ffi(),
     ...(await programs()),
+    await mounting(),
   ];
 }
 
@@ -117,6 +119,22 @@ async function damagedDefinitions(paths: HvPaths): Promise<DoctorFinding[]> {
     message: error.message,
     fix: `Restore ${path} from a backup; or give the machine up: remove its folder, its disks stay where they are.`,
   }));
+}
+
+/** Disks can be used without being mounted: what is missing for it is no more than a warning. */
+async function mounting(): Promise<DoctorFinding> {
+  const names = { 'fuse-loop': 'block devices', fuse: 'files' } as const;
+  const ways = await examineWays();
+  const first = ways.find(({ missing }) => missing !== null);
+  const works = ways.filter(({ missing }) => missing === null).map(({ way }) => names[way]);
+  const lacks = ways.flatMap(({ way, missing }) => (missing === null ? [] : [`no ${names[way]}: ${missing}`]));
+  return {
+    id: 'mount',
+    title: 'Mounting disks',
+    status: first ? 'warning' : 'ok',
+    message: [...(works.length > 0 ? [`as ${works.join(' or ')}`] : []), ...lacks].join('; '),
+    fix: first?.fix ?? null,
+  };
 }
 
 function ffi(): DoctorFinding {

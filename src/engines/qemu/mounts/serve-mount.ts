@@ -1,0 +1,222 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { withDeadline } from '../../../async/index.ts';
+import {
+  type AttachedPartition,
+  type OpenDisk,
+  openVhd,
+  type Partition,
+  readPartitionTable,
+} from '../../../disk/index.ts';
+import { HvError, isHvError } from '../../../errors/index.ts';
+import { type FuseChannel, mountFuse } from '../../../protocols/fuse/index.ts';
+import { type MountPaths, mountPaths, resolvePaths, writeMountRecord } from '../../../state/index.ts';
+import { bootId, dropPrivileges, isRoot, ownIdentity, runProgram } from '../../../system/index.ts';
+import { type Connection, ControlServer } from '../control/server.ts';
+import { log } from '../log.ts';
+import { endRequestSchema, type MountOrder } from './wire.ts';
+
+const DISK_FILE = 'disk.raw';
+const PROGRAM_DEADLINE_MS = 30_000;
+/** Whoever ordered the end unmounts the files then; when that fails, the disk stays. */
+const UNMOUNTED_MS = 30_000;
+/** Users that no machine and nobody else has: one for each mounted disk, by the number of its folder. */
+const FIRST_USER = 0x7a00_0000;
+const USER_COUNT = 0x10_0000;
+
+/**
+ * Shows one disk until its files are unmounted, then closes it.
+ *
+ *   as root:   open the disk, mount its files, make the block device, mount what is inside if that is wanted
+ *   then:      become a user of its own for good, and answer the kernel
+ *
+ * Once the files are mounted nothing here may touch them: this process would wait for itself.
+ */
+export async function serveMount(order: MountOrder): Promise<void> {
+  process.title = `hv-mount ${order.path}`;
+  const at = mountPaths(resolvePaths({ home: order.home, run: order.run }), order.path);
+  const disk = await openVhd(order.path, { readOnly: order.readOnly, allowParents: order.allowParents });
+  let channel: FuseChannel | undefined;
+  let hasFailed = false;
+  try {
+    const partitions = partitionsOf(disk);
+    const views = partitions.map(({ offset, sizeBytes }, index) => ({ name: `part${index + 1}`, offset, sizeBytes }));
+    channel = await mountFuse({
+      folder: at.files,
+      device: disk,
+      views: [{ name: DISK_FILE, offset: 0, sizeBytes: disk.sizeBytes }, ...views],
+    });
+    const server = await announce(at, order, disk, partitions);
+    let closed: Promise<void> | undefined;
+    server.onEnd(async () => {
+      await withDeadline(channel?.ended ?? Promise.resolve(), UNMOUNTED_MS, 'waiting for the files to be unmounted');
+      await closed;
+    });
+    closed = channel.ended.then(() => disk.close());
+    await closed;
+    await server.answered();
+  } catch (error) {
+    hasFailed = true;
+    log(`the disk ${order.path} is let go: ${String(error)}`);
+    throw error;
+  } finally {
+    if (hasFailed) await disk.close();
+  }
+}
+
+/** What lies on the disk. A table that is damaged is no reason not to show it. */
+function partitionsOf(disk: OpenDisk): readonly Partition[] {
+  try {
+    const table = readPartitionTable(disk);
+    const found = table.kind === 'none' ? [] : table.partitions;
+    return found.filter(({ offset, sizeBytes }) => sizeBytes > 0 && offset + sizeBytes <= disk.sizeBytes);
+  } catch (error) {
+    if (isHvError(error, 'corrupt')) return [];
+    throw error;
+  }
+}
+
+/** Everything that needs the rights of whoever started this; then they are given up, and the starter is told. */
+async function announce(
+  at: MountPaths,
+  order: MountOrder,
+  disk: OpenDisk,
+  partitions: readonly Partition[],
+): Promise<EndServer> {
+  const filePath = join(at.files, DISK_FILE);
+  const devicePath = order.way === 'fuse-loop' ? await attachLoop(filePath, disk) : null;
+  const shown: AttachedPartition[] = [];
+  for (const [index, { offset, sizeBytes, type }] of partitions.entries()) {
+    const number = index + 1;
+    const partFile = join(at.files, `part${number}`);
+    shown.push({
+      number,
+      offsetBytes: offset,
+      sizeBytes,
+      type,
+      filePath: partFile,
+      devicePath: devicePath === null ? null : await partitionDevice(`${devicePath}p${number}`, partFile, disk),
+      mountPath: null,
+    });
+  }
+  const result = order.mountFileSystems ? await mountFileSystems(at, shown, devicePath, disk) : shown;
+  const server = await EndServer.listen(at.controlSocket);
+  await writeMountRecord(at, {
+    schemaVersion: 1,
+    path: order.path,
+    way: order.way,
+    readOnly: disk.readOnly,
+    sizeBytes: disk.sizeBytes,
+    devicePath,
+    filePath,
+    partitions: [...result],
+    bootId: bootId(),
+    worker: ownIdentity(),
+    startedTime: new Date().toISOString(),
+  });
+  if (isRoot()) {
+    const uid = FIRST_USER + (Number.parseInt(at.folder.slice(-8), 16) % USER_COUNT);
+    dropPrivileges({ uid, gid: uid });
+  }
+  process.send?.({ ready: true });
+  if (process.connected) process.disconnect();
+  return server;
+}
+
+async function attachLoop(filePath: string, disk: OpenDisk): Promise<string> {
+  const { stdout } = await runProgram(
+    'losetup',
+    [
+      ...['--find', '--show', '--partscan', '--sector-size', String(disk.logicalSectorSizeBytes)],
+      ...(disk.readOnly ? ['--read-only'] : []),
+      filePath,
+    ],
+    { deadlineMs: PROGRAM_DEADLINE_MS },
+  );
+  const device = stdout.toString('latin1').trim();
+  if (/^\/dev\/loop[0-9]+$/.test(device)) return device;
+  throw new HvError('process-failed', `losetup named no device: ${JSON.stringify(device)}`);
+}
+
+/** The kernel's own device for a partition; one over our file of it where the kernel cannot read the partition table. */
+async function partitionDevice(kernelDevice: string, partFile: string, disk: OpenDisk): Promise<string> {
+  return existsSync(kernelDevice) ? kernelDevice : attachLoop(partFile, disk);
+}
+
+/** What has a file system that this kernel knows; the rest is passed over. */
+async function mountFileSystems(
+  at: MountPaths,
+  partitions: readonly AttachedPartition[],
+  devicePath: string | null,
+  disk: OpenDisk,
+): Promise<readonly AttachedPartition[]> {
+  if (devicePath === null) throw new HvError('unsupported', 'file systems are mounted from a block device only');
+  await mkdir(at.fileSystems, { mode: 0o700 });
+  const mounted: AttachedPartition[] = [];
+  for (const partition of partitions) {
+    const mountPath = join(at.fileSystems, `part${partition.number}`);
+    mounted.push({
+      ...partition,
+      mountPath:
+        partition.devicePath !== null && (await tryMount(partition.devicePath, mountPath, disk)) ? mountPath : null,
+    });
+  }
+  return mounted;
+}
+
+async function tryMount(devicePath: string, mountPath: string, disk: OpenDisk): Promise<boolean> {
+  await mkdir(mountPath, { mode: 0o700 });
+  const wanted = `nosuid,nodev,noexec,${disk.readOnly ? 'ro' : 'rw'}`;
+  try {
+    await runProgram('mount', ['-o', wanted, '--', devicePath, mountPath], { deadlineMs: PROGRAM_DEADLINE_MS });
+    return true;
+  } catch (error) {
+    if (!isHvError(error, 'process-failed')) throw error;
+    log(`${devicePath} is not mounted: ${error.message}`);
+    return false;
+  }
+}
+
+/** Listens for the order to end, which is answered when the disk is closed. */
+class EndServer {
+  #end: (() => Promise<void>) | undefined;
+  readonly #answers: Promise<void>[] = [];
+
+  static async listen(socketPath: string): Promise<EndServer> {
+    const made = new EndServer();
+    await ControlServer.listen({
+      socketPath,
+      peer: 'a command',
+      allowedUids: [process.getuid?.() ?? 0],
+      onMessage: (connection, message) => {
+        const answer = made.#answer(connection, message);
+        made.#answers.push(answer);
+        return answer;
+      },
+    });
+    return made;
+  }
+
+  onEnd(end: () => Promise<void>): void {
+    this.#end = end;
+  }
+
+  /** Everybody who asked has an answer. */
+  async answered(): Promise<void> {
+    await Promise.all(this.#answers);
+  }
+
+  async #answer(connection: Connection, message: Readonly<Record<string, unknown>>): Promise<void> {
+    const parsed = endRequestSchema.safeParse(message);
+    const id = typeof message.id === 'number' ? message.id : 0;
+    try {
+      if (!parsed.success) throw new HvError('protocol', 'the worker does not understand this order');
+      await this.#end?.();
+      await connection.send({ id, result: {} });
+    } catch (error) {
+      const failure = isHvError(error) ? error : new HvError('internal', 'the worker failed', { cause: error });
+      await connection.send({ id, error: failure.toJSON() });
+    }
+  }
+}
