@@ -11,8 +11,6 @@ export { type DescriptorMailbox, descriptorMailbox } from './descriptor-mailbox.
 export {
   type DiskImageLock,
   type ImageAccess,
-  type ImageAccess,
-  lockDiskImage,
   lockDiskImage,
 } from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';
