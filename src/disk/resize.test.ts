@@ -57,36 +57,39 @@ async function tableOf(path: string): Promise<{ last: number | undefined; isAtEn
 }
 
 describe('resizeVhd', () => {
-  test.each(['disk.vhdx', 'disk.img'])('%s grows and shrinks, its partition table with it', async (name) => {
-    const path = at(name);
-    await createVhd(path, { sizeBytes: 64 * MIB });
-    await partition(path, 64 * MIB, 20 * MIB);
-    expect(await resizeVhd(path, 2 * GIB)).toEqual({
-      path,
-      oldSizeBytes: 64 * MIB,
-      sizeBytes: 2 * GIB,
-      smallestSafeSizeBytes: null,
-    });
-    expect(await tableOf(path)).toEqual({ last: 2 * GIB, isAtEnd: true });
-    expect((await vhdInfo(path)).virtualSizeBytes).toBe(2 * GIB);
-    await expect(resizeVhd(path, 16 * MIB)).rejects.toMatchObject({
-      code: 'invalid-state',
-      detail: { smallestSafeSizeBytes: expect.any(Number) },
-    });
-    expect((await vhdInfo(path)).virtualSizeBytes).toBe(2 * GIB);
-    const least = await resizeVhd(path, 'minimum');
-    expect(least.sizeBytes).toBe(least.smallestSafeSizeBytes);
-    expect(least.sizeBytes).toBeLessThan(21 * MIB);
-    expect(await tableOf(path)).toEqual({ last: least.sizeBytes, isAtEnd: true });
-    const disk = await openVhd(path);
-    const bytes = new Uint8Array(512);
-    disk.read(20 * MIB - 512, bytes, 0, 512);
-    expect(bytes[0]).toBe(9);
-    expect(smallestSafeSize(disk)).toBe(least.sizeBytes);
-    await disk.close();
-    await resizeVhd(path, 8 * MIB, { unsafe: true });
-    expect((await vhdInfo(path)).virtualSizeBytes).toBe(8 * MIB);
-  });
+  test.each(['disk.vhdx', 'disk.img', 'disk.vhd'])(
+    '%s grows and shrinks, its partition table with it',
+    async (name) => {
+      const path = at(name);
+      await createVhd(path, { sizeBytes: 64 * MIB });
+      await partition(path, 64 * MIB, 20 * MIB);
+      expect(await resizeVhd(path, 2 * GIB)).toEqual({
+        path,
+        oldSizeBytes: 64 * MIB,
+        sizeBytes: 2 * GIB,
+        smallestSafeSizeBytes: null,
+      });
+      expect(await tableOf(path)).toEqual({ last: 2 * GIB, isAtEnd: true });
+      expect((await vhdInfo(path)).virtualSizeBytes).toBe(2 * GIB);
+      await expect(resizeVhd(path, 16 * MIB)).rejects.toMatchObject({
+        code: 'invalid-state',
+        detail: { smallestSafeSizeBytes: expect.any(Number) },
+      });
+      expect((await vhdInfo(path)).virtualSizeBytes).toBe(2 * GIB);
+      const least = await resizeVhd(path, 'minimum');
+      expect(least.sizeBytes).toBe(least.smallestSafeSizeBytes);
+      expect(least.sizeBytes).toBeLessThan(21 * MIB);
+      expect(await tableOf(path)).toEqual({ last: least.sizeBytes, isAtEnd: true });
+      const disk = await openVhd(path);
+      const bytes = new Uint8Array(512);
+      disk.read(20 * MIB - 512, bytes, 0, 512);
+      expect(bytes[0]).toBe(9);
+      expect(smallestSafeSize(disk)).toBe(least.sizeBytes);
+      await disk.close();
+      await resizeVhd(path, 8 * MIB, { unsafe: true });
+      expect((await vhdInfo(path)).virtualSizeBytes).toBe(8 * MIB);
+    },
+  );
 
   test('a dry run says what would be, and changes nothing', async () => {
     const path = at('disk.vhdx');

@@ -136,7 +136,10 @@ export function growTable(parts: ImageParts, sizeBytes: number, hiddenUpTo: numb
       if (isMoved) store.write(fileOffset, bytes, 0, PAGE_BYTES);
       else changes.push({ fileOffset, bytes });
     }
-    writeEntries(store, bat, livePages * ENTRIES_PER_PAGE, after.entryCount, hasFilled ? entryAt : undefined);
+    // A table in another place lies in new space, which reads as zero.
+    if (hasFilled || !isMoved) {
+      writeEntries(store, bat, livePages * ENTRIES_PER_PAGE, after.entryCount, hasFilled ? entryAt : undefined);
+    }
     cache.forget(bat.fileOffset + (isMoved ? 0 : livePages * PAGE_BYTES), bat.fileOffset + bat.length);
     store.flushSync();
 
@@ -178,6 +181,7 @@ export function shrinkTable(parts: ImageParts, sizeBytes: number): ChangedImage 
   const changes: MetadataChange[] = [sizeChange(regions, metadata)];
   const freed: { readonly fileOffset: number; length: number }[] = [];
   const lostBitmaps: number[] = [];
+  const lostPages: number[] = [];
   for (const pageNumber of filledPages(store, bat, firstLost, before.entryCount)) {
     cache.trim();
     const page = table.pageOf(pageNumber * ENTRIES_PER_PAGE);
@@ -195,6 +199,7 @@ export function shrinkTable(parts: ImageParts, sizeBytes: number): ChangedImage 
       entries[index % ENTRIES_PER_PAGE] = 0n;
     }
     if (pageNumber < livePages) changes.push({ fileOffset: page.fileOffset, bytes });
+    else lostPages.push(page.fileOffset);
   }
   const sequence = logChanges(journal, cache, changes);
   return {
@@ -203,7 +208,7 @@ export function shrinkTable(parts: ImageParts, sizeBytes: number): ChangedImage 
     metadata,
     finish: () => {
       journal.settle();
-      writeEntries(store, bat, livePages * ENTRIES_PER_PAGE, before.entryCount, undefined);
+      for (const fileOffset of lostPages) store.write(fileOffset, ZEROS, 0, PAGE_BYTES);
       cache.forget(bat.fileOffset + livePages * PAGE_BYTES, bat.fileOffset + bat.length);
       // Other metadata may lie there later.
       for (const fileOffset of lostBitmaps) cache.forget(fileOffset, fileOffset + BITMAP_BLOCK_BYTES);
