@@ -1,7 +1,8 @@
 import { crc32c, randomGuid } from '../../src/binary/index.ts';
 import { HvError } from '../../src/errors/index.ts';
+import { isSound } from '../../src/formats/check-finding.ts';
 import type { ParentDisk } from '../../src/formats/disk-image.ts';
-import { createVhdx, locatorPairs, readVhdxSummary, VhdxImage } from '../../src/formats/vhdx/index.ts';
+import { checkVhdx, createVhdx, locatorPairs, readVhdxSummary, VhdxImage } from '../../src/formats/vhdx/index.ts';
 import { MemoryStore } from '../../src/store/index.ts';
 import { seededRandom } from '../../src/store/testing/fault-store.ts';
 
@@ -61,6 +62,53 @@ export async function fuzzVhdx(inputs: number, seed: number): Promise<FuzzReport
     slowestMs = Math.max(slowestMs, performance.now() - started);
   }
   return { inputs, opened, answers, slowestMs };
+}
+
+/**
+ * Checks and repairs mutated files: each answer is a bounded list, and opening agrees with it. What is refused as corrupt
+ * has an error among its findings; what has none can be opened; what a repair calls sound is so when it is looked at again.
+ */
+export async function fuzzCheck(inputs: number, seed: number): Promise<FuzzReport> {
+  const random = seededRandom(seed);
+  const seeds = await makeSeeds();
+  const answers = new Map<string, number>();
+  let opened = 0;
+  let slowestMs = 0;
+  for (let input = 0; input < inputs; input++) {
+    const base = seeds[Math.floor(random() * seeds.length)] as Seed; // the index is in range
+    const content = mutate(base, random);
+    const started = performance.now();
+    const result = await checkVhdx(content, { hostRun: HOST_RUN });
+    slowestMs = Math.max(slowestMs, performance.now() - started);
+    for (const code of new Set(result.findings.map((each) => each.code)))
+      answers.set(code, (answers.get(code) ?? 0) + 1);
+    const hasError = result.findings.some(({ severity }) => severity === 'error');
+    const refusal = refusalOf(content);
+    const where = `input ${input} of seed ${seed} (${base.name})`;
+    if (refusal === undefined) opened++;
+    if (refusal?.code === 'corrupt' && !hasError) throw new Error(`${where}: sound, but refused`, { cause: refusal });
+    if (result.findings.length > 1000) throw new Error(`${where}: ${result.findings.length} findings`);
+    if (random() < 0.5) continue;
+    const repaired = await checkVhdx(content, { repair: true, hostRun: HOST_RUN });
+    if (!isSound(repaired)) continue;
+    const again = await checkVhdx(content);
+    if (again.findings.some(({ severity }) => severity !== 'info')) {
+      throw new Error(`${where}: repaired, but ${JSON.stringify(again.findings)}`);
+    }
+  }
+  return { inputs, opened, answers, slowestMs };
+}
+
+function refusalOf(content: MemoryStore): HvError | undefined {
+  try {
+    const image = VhdxImage.open(new ReadOnly(content), { readOnly: true, hostRun: HOST_RUN });
+    if (image.metadata.hasParent) image.setParent(PARENT);
+    for (const _segment of image.segments(0, Math.min(image.sizeBytes, WALK_BYTES)));
+    return undefined;
+  } catch (error) {
+    if (error instanceof HvError && error.code !== 'internal') return error;
+    throw error;
+  }
 }
 
 async function use(content: MemoryStore, random: () => number): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fuzzVhdx } from './vhdx-fuzz.ts';
+import { fuzzCheck, fuzzVhdx } from './vhdx-fuzz.ts';
 
 test('100,000 mutated VHDX files neither crash nor stall the engine', async () => {
   const report = await fuzzVhdx(100_000, 7);
@@ -7,4 +7,11 @@ test('100,000 mutated VHDX files neither crash nor stall the engine', async () =
   expect(report.answers.size).toBeGreaterThan(25);
   expect(report.slowestMs).toBeLessThan(5_000);
   expect(process.memoryUsage().rss).toBeLessThan(2 ** 30);
+});
+
+test('a check of 20,000 mutated VHDX files agrees with what opening them says', async () => {
+  const report = await fuzzCheck(20_000, 9);
+  expect(report.opened).toBeGreaterThan(2_000);
+  expect(report.answers.size).toBeGreaterThan(30);
+  expect(report.slowestMs).toBeLessThan(5_000);
 });
