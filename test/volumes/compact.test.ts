@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { compactVhd, createVhd, openVhd } from '../../src/disk/index.ts';
 import { isHvError } from '../../src/errors/index.ts';
@@ -96,6 +97,64 @@ describe('compact frees blocks without a file system', () => {
     expect(result.fileSizeBytesBefore - result.fileSizeBytesAfter).toBe(9 * MIB);
     expect(await usedContents(path)).toEqual(before);
   });
+
+  test('that are unmapped but keep their space, as Windows leaves them', async () => {
+    using folder = new TemporaryFolder();
+    const path = folder.file('disk.vhdx');
+    await createVhd(path, { sizeBytes: 64 * MIB, blockSizeBytes: MIB });
+    {
+      await using disk = await openVhd(path);
+      for (let block = 0; block < 8; block++) disk.write(block * MIB, noise(MIB, block), 0, MIB);
+    }
+    // The table lies at 3 MiB; states 1 and 3 are undefined and unmapped ([MS-VHDX] 2.5.1.1).
+    const fd = openSync(path, 'r+');
+    for (const [block, state] of [
+      [2, 1],
+      [5, 3],
+    ] as const) {
+      const entry = Buffer.alloc(8);
+      readSync(fd, entry, 0, 8, 3 * MIB + block * 8);
+      entry[0] = state;
+      writeSync(fd, entry, 0, 8, 3 * MIB + block * 8);
+    }
+    closeSync(fd);
+    const before = await usedContents(path);
+    const planned = await compactVhd(path, { dryRun: true });
+    const result = await compactVhd(path);
+    expect(planned.freedUnmappedBytes).toBe(2 * MIB);
+    expect(result).toMatchObject({ freedZeroBytes: 0, freedUnmappedBytes: 2 * MIB });
+    expect(result.fileSizeBytesBefore - result.fileSizeBytesAfter).toBe(2 * MIB);
+    expect(await usedContents(path)).toEqual(before);
+    tool('qemu-img', ['check', '-f', 'vhdx', path]);
+  });
+
+  test.each(['compact', 'reclaim'])(
+    'and stops where it is told to, in the phase %s, with the disk whole',
+    async (phase) => {
+      using folder = new TemporaryFolder();
+      const path = folder.file('disk.vhdx');
+      await createVhd(path, { sizeBytes: 96 * MIB, blockSizeBytes: MIB });
+      {
+        await using disk = await openVhd(path);
+        const data = noise(MIB, 1);
+        for (let block = 0; block < 96; block++)
+          disk.write(block * MIB, block % 3 === 0 ? data : Buffer.alloc(MIB), 0, MIB);
+      }
+      const before = await usedContents(path);
+      const stop = new AbortController();
+      const phases = new Set<string>();
+      const onProgress = (progress: { readonly phase: string }): void => {
+        phases.add(progress.phase);
+        if (progress.phase === phase) stop.abort();
+      };
+      await expect(compactVhd(path, { signal: stop.signal, onProgress })).rejects.toMatchObject({ code: 'aborted' });
+      expect(phases).toContain(phase);
+      expect(await usedContents(path)).toEqual(before);
+      const result = await compactVhd(path);
+      expect(result.fileSizeBytesAfter).toBeLessThan(38 * MIB);
+      expect(await usedContents(path)).toEqual(before);
+    },
+  );
 
   test('refuses fixed and raw disks, stops at an abort, and changes neither', async () => {
     using folder = new TemporaryFolder();

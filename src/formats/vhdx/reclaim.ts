@@ -59,6 +59,7 @@ export async function reclaimSpace(parts: ImageParts, options: LongOptions): Pro
   const items = packedItems(parts, floor);
   const gaps = new Gaps(space.takeAvailable());
   const report = throttleProgress(options.onProgress);
+  report({ phase: 'reclaim', done: 0, total: items.length });
   try {
     for (let next = items.length - 1; next >= 0; ) {
       throwIfAborted(signal, 'reclaiming the space of a disk file');
