@@ -55,6 +55,14 @@ export class BlockTable {
     return entry === UNUSED_ENTRY ? -1 : entry * SECTOR;
   }
 
+  /** How many blocks from this one on have no space, `limit` at most. */
+  unusedRun(block: number, limit: number): number {
+    const end = Math.min(block + limit, this.#entries.length);
+    let at = block;
+    while (at < end && this.#entries[at] === UNUSED_ENTRY) at++;
+    return at - block;
+  }
+
   /** @throws HvError `io`, `no-space`; then the table in memory is as before */
   set(block: number, fileOffset: number): void {
     this.#put(block, fileOffset / SECTOR);
@@ -76,15 +84,17 @@ export class BlockTable {
 
   /** How many blocks have space. */
   countUsed(): number {
-    let count = 0;
-    for (const entry of this.#entries) if (entry !== UNUSED_ENTRY) count++;
-    return count;
+    return this.#sorted().length;
   }
 
   /** Everything that the file holds ends before this, but its trailing footer. */
   endOffset(): number {
+    const entries = this.#entries;
     let last = -1;
-    for (const entry of this.#entries) if (entry !== UNUSED_ENTRY && entry > last) last = entry;
+    for (let block = 0; block < entries.length; block++) {
+      const entry = entries[block] as number; // the index is in range
+      if (entry !== UNUSED_ENTRY && entry > last) last = entry;
+    }
     return Math.max(this.#structuresEnd, last === -1 ? 0 : last * SECTOR + this.strideBytes);
   }
 
@@ -111,8 +121,15 @@ export class BlockTable {
     }
   }
 
+  /** The entries in use, in the file's order. A table may have millions, so nothing is called for each. */
   #sorted(): Uint32Array {
-    return this.#entries.filter((entry) => entry !== UNUSED_ENTRY).sort();
+    const used = Uint32Array.from(this.#entries);
+    let count = 0;
+    for (let block = 0; block < used.length; block++) {
+      const entry = used[block] as number; // the index is in range
+      if (entry !== UNUSED_ENTRY) used[count++] = entry;
+    }
+    return used.slice(0, count).sort();
   }
 
   #put(block: number, entry: number): void {

@@ -152,12 +152,14 @@ export class SparseBody implements VhdBody {
     for (let at = offset; at < end; ) {
       const block = Math.floor(at / this.blockSizeBytes);
       const inBlock = at - block * this.blockSizeBytes;
-      const count = Math.min(end - at, this.blockSizeBytes - inBlock);
-      if (this.#table.offsetOf(block) === -1) {
-        yield* this.#segmentsUnder(at, count, depth, 'hole');
-        at += count;
+      const unused = this.#table.unusedRun(block, Math.ceil((end - at + inBlock) / this.blockSizeBytes));
+      if (unused > 0) {
+        const length = Math.min(end - at, unused * this.blockSizeBytes - inBlock);
+        yield* this.#segmentsUnder(at, length, depth, 'hole');
+        at += length;
         continue;
       }
+      const count = Math.min(end - at, this.blockSizeBytes - inBlock);
       for (let done = 0; done < count; ) {
         // Looked up again each time: the consumer may have done anything in between.
         const place = this.#table.offsetOf(block);
@@ -200,7 +202,8 @@ export class SparseBody implements VhdBody {
     // From here to the end the allocator hands out nothing but the file's end, also when a step fails.
     this.finish();
     const places = this.#newSpace().freePlaces;
-    const last = [...this.#table.used()].sort((a, b) => this.#table.offsetOf(b) - this.#table.offsetOf(a));
+    const last = places.length === 0 ? [] : [...this.#table.used()];
+    last.sort((a, b) => this.#table.offsetOf(b) - this.#table.offsetOf(a));
     const { strideBytes } = this.#table;
     const moves: { readonly block: number; readonly to: number }[] = [];
     for (const [index, to] of places.entries()) {
