@@ -23,6 +23,9 @@ import { geometryOf } from './geometry.ts';
 import { repairFooters } from './repair-footers.ts';
 import { finishGrowing, growingRange } from './resize.ts';
 
+/** From here on a table is garbage, and that is said. */
+const MAX_WRONG_ENTRIES = 10_000;
+
 export interface CheckVhdFileOptions extends LongOptions {
   /** Set right what the file itself proves. The store must be writable. */
   readonly repair?: boolean | undefined;
@@ -218,17 +221,23 @@ function checkHeader(list: FindingList, footer: VhdFooter, header: DynamicHeader
   }
 }
 
-/** @returns where everything but the trailing footer ends */
+/**
+ * A table may have millions of entries, and be garbage: nothing is made for an entry that is right, and after so many
+ * wrong ones the rest is not looked at.
+ * @returns where everything but the trailing footer ends
+ */
 function checkTable(list: FindingList, store: ByteStore, footer: VhdFooter, header: DynamicHeader): number {
   const { bitmapBytes, blockSizeBytes, tableOffset } = header;
   const entries = readTable(store, header);
   const fileSize = store.size();
   const blocks = Math.ceil(footer.sizeBytes / blockSizeBytes);
+  const stride = bitmapBytes + blockSizeBytes;
   const lastBytes = bitmapBytes + footer.sizeBytes - (blocks - 1) * blockSizeBytes;
   const structures = structuresOf(header, 'used');
-  const used: { readonly block: number; readonly start: number }[] = [];
-  let endOffset = Math.max(...structuresOf(header).map(({ fileOffset, length }) => fileOffset + length));
-  const wrong = (code: 'bat-entry-offset' | 'bat-entry-beyond-end' | 'bat-entry-overlap', block: number): void =>
+  const structuresEnd = Math.max(...structures.map(({ fileOffset, length }) => fileOffset + length));
+  let wrongEntries = 0;
+  const wrong = (code: 'bat-entry-offset' | 'bat-entry-beyond-end' | 'bat-entry-overlap', block: number): void => {
+    wrongEntries++;
     list.add({
       code,
       severity: 'error',
@@ -237,28 +246,51 @@ function checkTable(list: FindingList, store: ByteStore, footer: VhdFooter, head
       value: entries[block] ?? 0,
       repair: 'impossible',
     });
-  entries.forEach((entry, block) => {
-    if (entry === UNUSED_ENTRY) return;
+  };
+  const sound = new Uint32Array(entries.length);
+  let soundCount = 0;
+  let last = 0;
+  for (let block = 0; block < entries.length && wrongEntries < MAX_WRONG_ENTRIES; block++) {
+    const entry = entries[block] as number; // the index is in range
+    if (entry === UNUSED_ENTRY) continue;
     const start = entry * SECTOR;
-    const length = block === blocks - 1 ? lastBytes : bitmapBytes + blockSizeBytes;
-    endOffset = Math.max(endOffset, start + bitmapBytes + blockSizeBytes);
-    const overlaps = ({ fileOffset, length: other }: FileSpan): boolean =>
-      start < fileOffset + other && fileOffset < start + length;
-    if (start + length > fileSize) wrong('bat-entry-beyond-end', block);
-    else if (structures.some(overlaps)) wrong('bat-entry-offset', block);
-    else used.push({ block, start });
+    const end = start + (block === blocks - 1 ? lastBytes : stride);
+    last = Math.max(last, start + stride);
+    const overlaps = ({ fileOffset, length }: FileSpan): boolean => start < fileOffset + length && fileOffset < end;
+    if (end > fileSize) wrong('bat-entry-beyond-end', block);
+    else if (start < structuresEnd && structures.some(overlaps)) wrong('bat-entry-offset', block);
+    else sound[soundCount++] = entry;
     if (block >= blocks) {
       const message = 'a block behind the end of the disk holds space';
       list.add({ ...info('bat-entry-unused-block', tableOffset + block * BAT_ENTRY_BYTES, message), value: entry });
     }
-  });
-  used.sort((a, b) => a.start - b.start);
-  let before = -1;
-  for (const { block, start } of used) {
-    if (before !== -1 && start < before) wrong('bat-entry-overlap', block);
-    before = Math.max(before, start + (block === blocks - 1 ? lastBytes : bitmapBytes + blockSizeBytes));
   }
-  return endOffset;
+  const sorted = sound.subarray(0, soundCount).sort();
+  const overlapping = overlappingEntries(sorted, (entry) => (entry === entries[blocks - 1] ? lastBytes : stride));
+  const seen = new Set<number>();
+  for (let block = 0; overlapping.size > 0 && block < entries.length; block++) {
+    const entry = entries[block] as number; // the index is in range
+    const kind = overlapping.get(entry);
+    // Of two entries for one place the first may be right.
+    if (kind === 'inside' || (kind === 'twice' && seen.has(entry))) wrong('bat-entry-overlap', block);
+    if (kind === 'twice') seen.add(entry);
+  }
+  return Math.max(...structuresOf(header).map(({ fileOffset, length }) => fileOffset + length), last);
+}
+
+/** The entries that begin inside of what another one points at, or that occur twice. */
+function overlappingEntries(
+  sorted: Uint32Array,
+  lengthOf: (entry: number) => number,
+): ReadonlyMap<number, 'inside' | 'twice'> {
+  const found = new Map<number, 'inside' | 'twice'>();
+  let end = 0;
+  for (let index = 0; index < sorted.length && found.size < MAX_WRONG_ENTRIES; index++) {
+    const entry = sorted[index] as number; // the index is in range
+    if (entry * SECTOR < end && !found.has(entry)) found.set(entry, entry === sorted[index - 1] ? 'twice' : 'inside');
+    end = Math.max(end, entry * SECTOR + lengthOf(entry));
+  }
+  return found;
 }
 
 function warning(code: string, offsetBytes: number, message: string): CheckFinding {
