@@ -17,6 +17,7 @@ import {
 } from './chain-changes.ts';
 import { childOf } from './child-file.ts';
 import { createImageFile, syncFolder } from './create-file.ts';
+import type { FrozenView } from './frozen-view.ts';
 import { type ChainLayer, MAX_CHAIN_DEPTH } from './open-chain.ts';
 import { openImage } from './open-image.ts';
 import { relink } from './set-parent.ts';
@@ -44,6 +45,7 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
   #layers: ChainLayer[];
   #leaf: DiskImage;
   #child: ChainLayer | undefined;
+  #frozen: FrozenView | undefined;
   #isOpen = true;
 
   constructor(layers: readonly ChainLayer[]) {
@@ -84,19 +86,23 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
   }
 
   write(offset: number, source: Uint8Array, sourceStart: number, length: number): void {
+    this.#frozen?.beforeChange(offset, length);
     this.#leaf.write(offset, source, sourceStart, length);
   }
 
   writeZeroes(offset: number, length: number, mayUnmap: boolean): void {
+    this.#frozen?.beforeChange(offset, length);
     this.#leaf.writeZeroes(offset, length, mayUnmap);
   }
 
   trim(offset: number, length: number): void {
+    this.#frozen?.beforeChange(offset, length);
     this.#leaf.trim(offset, length);
   }
 
   /** Makes the disk larger or smaller; the files under the leaf keep their size. @throws HvError as DiskImage.resize */
   resize(sizeBytes: number): void {
+    if (this.#frozen) throw new HvError('in-use', 'the disk is being backed up');
     this.#leaf.resize(sizeBytes);
   }
 
@@ -190,6 +196,17 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
     }
     removeTrackingFile(child.path);
     syncFolder(dirname(child.path));
+  }
+
+  /** From here on the view is told before anything changes. @throws HvError `in-use` (there is a view already) */
+  freeze(view: FrozenView): void {
+    this.#mustBeOpen();
+    if (this.#frozen) throw new HvError('in-use', 'the disk is being backed up already');
+    this.#frozen = view;
+  }
+
+  thaw(): void {
+    this.#frozen = undefined;
   }
 
   /** Whether changes of the leaf are tracked. */

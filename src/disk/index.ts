@@ -8,7 +8,15 @@
  */
 
 export type { AttachedDisk, AttachedPartition, MountVhdOptions, MountWay } from './attached-disk.ts';
-export { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
+export {
+  type BackupOptions,
+  type BackupPiece,
+  type BackupResult,
+  type BackupSource,
+  backupDisk,
+  backupSource,
+  checkTarget,
+} from './backup.ts';
 export type { BlockDevice, Extent, FileRange } from './block-device.ts';
 export type { ChangeTrackingInfo, DiskChanges, QueryChangesOptions } from './chain-changes.ts';
 export { changeIdentity, type IdentityChange } from './change-identity.ts';
@@ -40,6 +48,7 @@ export { DiskFork, type ForkVhdOptions, forkVhd } from './fork.ts';
 export { type HashOptions, type HashResult, hashVhd } from './hash.ts';
 export { type ForeignFormat, type ImageFormat, imageFormatOf } from './image-format.ts';
 export { type KnownChildren, type KnownChildrenOptions, knownChildren } from './known-children.ts';
+export { beginLiveBackup, type LiveBackup } from './live-backup.ts';
 export { LiveMerge } from './live-merge.ts';
 export { type MapEntry, type MapOptions, mapVhd } from './map.ts';
 export { type MergeOptions, mergeIntoParent } from './merge.ts';

@@ -1,12 +1,31 @@
 import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { LongOptions } from '../../async/index.ts';
-import { type AttachedDisk, type DiskUser, FileDisks, type MountVhdOptions } from '../../disk/index.ts';
+import {
+  type AttachedDisk,
+  type BackupOptions,
+  type BackupResult,
+  type ChangeTrackingInfo,
+  type DiskChanges,
+  type DiskUser,
+  FileDisks,
+  type FileQueryOptions,
+  type MountVhdOptions,
+} from '../../disk/index.ts';
+import { isHvError } from '../../errors/index.ts';
 import type { DiskService } from '../../host/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
 import { namedLayers } from './layers.ts';
+import {
+  type LiveDrive,
+  liveBackup,
+  liveChangeTracking,
+  liveQueryChanges,
+  liveReferencePoint,
+} from './live-changes.ts';
 import { Mounts } from './mounts/mounts.ts';
+import { observe } from './observe.ts';
 
 /** Virtual hard disk files, through the engine of disk/. */
 export class QemuDiskService extends FileDisks implements DiskService {
@@ -46,6 +65,66 @@ export class QemuDiskService extends FileDisks implements DiskService {
       }
     }
     return users;
+  }
+
+  override enableChangeTracking(path: string): Promise<ChangeTrackingInfo> {
+    return this.#whereItIs(
+      path,
+      () => super.enableChangeTracking(path),
+      (drive) => liveChangeTracking(drive, 'enable'),
+    );
+  }
+
+  override disableChangeTracking(path: string): Promise<ChangeTrackingInfo> {
+    return this.#whereItIs(
+      path,
+      () => super.disableChangeTracking(path),
+      (drive) => liveChangeTracking(drive, 'disable'),
+    );
+  }
+
+  override takeReferencePoint(path: string): Promise<string> {
+    return this.#whereItIs(path, () => super.takeReferencePoint(path), liveReferencePoint);
+  }
+
+  override queryChanges(path: string, sinceId: string, options: FileQueryOptions = {}): Promise<DiskChanges> {
+    return this.#whereItIs(
+      path,
+      () => super.queryChanges(path, sinceId, options),
+      (drive) => liveQueryChanges(drive, sinceId, options),
+    );
+  }
+
+  override backup(path: string, targetPath: string, options: BackupOptions = {}): Promise<BackupResult> {
+    return this.#whereItIs(
+      path,
+      () => super.backup(path, targetPath, options),
+      (drive) => liveBackup(drive, resolve(path), resolve(targetPath), options),
+    );
+  }
+
+  /** On the file; where a running machine has it as a drive, through the machine's worker. */
+  async #whereItIs<T>(path: string, offline: () => Promise<T>, live: (drive: LiveDrive) => Promise<T>): Promise<T> {
+    try {
+      return await offline();
+    } catch (error) {
+      if (!isHvError(error, 'in-use')) throw error;
+      const found = await this.#runningDrive(path);
+      if (!found) throw error;
+      await using worker = await this.#context.worker(found.vmId);
+      return await live({ worker, driveId: found.driveId, runFolder: this.#context.runFolder(found.vmId) });
+    }
+  }
+
+  async #runningDrive(path: string): Promise<{ readonly vmId: string; readonly driveId: string } | undefined> {
+    const wanted = await canonicalPath(path);
+    for (const definition of await this.#context.store.list()) {
+      for (const drive of definition.specification.hardDiskDrives) {
+        if ((await canonicalPath(drive.path)) !== wanted) continue;
+        if ((await observe(this.#context, definition)).runtime) return { vmId: definition.id, driveId: drive.id };
+      }
+    }
+    return undefined;
   }
 }
 

@@ -1,5 +1,11 @@
 import type { Progress } from '../../async/index.ts';
-import type { DiskFormat } from '../../disk/index.ts';
+import type {
+  BackupPiece,
+  ChangeTrackingInfo,
+  DiskChanges,
+  DiskFormat,
+  QueryChangesOptions,
+} from '../../disk/index.ts';
 import type { HvErrorJson } from '../../errors/index.ts';
 import type { ExportStats } from './export.ts';
 import type { ListenOptions } from './server.ts';
@@ -37,6 +43,16 @@ export interface AddedExport {
   readonly layers: readonly string[];
 }
 
+/** A moment of a disk that is held for a backup, offered read-only under a name of its own. */
+export interface BegunBackup {
+  readonly exportName: string;
+  readonly changeTrackingId: string;
+  readonly sizeBytes: number;
+  readonly logicalSectorSizeBytes: number;
+  readonly physicalSectorSizeBytes: number;
+  readonly pieceCount: number;
+}
+
 /** Every call across the thread boundary: what goes over and what comes back. */
 export interface DataPlaneCalls {
   readonly addExport: { readonly arguments: AddExportOptions; readonly result: AddedExport };
@@ -57,6 +73,28 @@ export interface DataPlaneCalls {
   readonly reopenMerge: { readonly arguments: { readonly name: string }; readonly result: null };
   readonly abandonMerge: { readonly arguments: { readonly name: string }; readonly result: null };
   readonly flush: { readonly arguments: { readonly name: string | undefined }; readonly result: null };
+  readonly changeTracking: {
+    readonly arguments: { readonly name: string; readonly change: 'enable' | 'disable' | null };
+    readonly result: ChangeTrackingInfo;
+  };
+  readonly takeReferencePoint: { readonly arguments: { readonly name: string }; readonly result: string };
+  readonly queryChanges: {
+    readonly arguments: { readonly name: string; readonly sinceId: string; readonly options: QueryChangesOptions };
+    readonly result: DiskChanges;
+  };
+  readonly beginBackup: {
+    readonly arguments: {
+      readonly name: string;
+      readonly sinceId: string | undefined;
+      readonly scratchFolder: string;
+    };
+    readonly result: BegunBackup;
+  };
+  readonly backupPieces: {
+    readonly arguments: { readonly exportName: string; readonly first: number; readonly count: number };
+    readonly result: readonly BackupPiece[];
+  };
+  readonly endBackup: { readonly arguments: { readonly exportName: string }; readonly result: null };
   readonly stats: { readonly arguments: null; readonly result: Record<string, ExportStats> };
   /** Cancels the call of that number, which then fails with `aborted`. */
   readonly cancel: { readonly arguments: { readonly id: number }; readonly result: null };

@@ -5,12 +5,22 @@
 import { resolve } from 'node:path';
 import { parentPort } from 'node:worker_threads';
 import { type LongOptions, Mutex, type Progress } from '../../async/index.ts';
-import { DiskChain, type OpenDisk, openVhd } from '../../disk/index.ts';
+import { randomGuid } from '../../binary/index.ts';
+import {
+  beginLiveBackup,
+  type ChangeTrackingInfo,
+  DiskChain,
+  type LiveBackup,
+  type OpenDisk,
+  openVhd,
+} from '../../disk/index.ts';
 import { assertNever, fromSystemError, HvError } from '../../errors/index.ts';
 import { preadNowait } from '../../system/index.ts';
 import type {
   AddExportOptions,
   AddedExport,
+  BegunBackup,
+  DataPlaneCalls,
   DataPlaneReport,
   DataPlaneRequest,
   StartedMerge,
@@ -22,6 +32,8 @@ import { NbdServer } from './server.ts';
 class DataPlaneThread {
   readonly #server = new NbdServer();
   readonly #disks = new Map<string, OpenDisk>();
+  /** By the name under which each is offered. */
+  readonly #backups = new Map<string, LiveBackup>();
   /** One change at a time for each export. */
   readonly #mutexes = new Map<string, Mutex>();
 
@@ -56,6 +68,28 @@ class DataPlaneThread {
         return this.#abandonMerge(request.arguments.name);
       case 'flush':
         return this.#flush(request.arguments.name);
+      case 'changeTracking':
+        return this.#changeTracking(request.arguments.name, request.arguments.change);
+      case 'takeReferencePoint':
+        return this.#onChain(request.arguments.name, async (chain) => {
+          await chain.flush(); // most of it, while requests are served
+          return chain.takeReferencePoint();
+        });
+      case 'queryChanges': {
+        const { name, sinceId, options } = request.arguments;
+        return this.#onChain(name, async (chain) => {
+          if (options.takeReferencePoint === true) await chain.flush();
+          return chain.queryChanges(sinceId, options);
+        });
+      }
+      case 'beginBackup':
+        return this.#beginBackup(request.arguments);
+      case 'backupPieces': {
+        const { exportName, first, count } = request.arguments;
+        return this.#backup(exportName).pieces.slice(first, first + count);
+      }
+      case 'endBackup':
+        return this.#endBackup(request.arguments.exportName);
       case 'stats':
         return this.#server.stats();
       case 'cancel':
@@ -81,6 +115,60 @@ class DataPlaneThread {
       await disk.close();
       throw error;
     }
+  }
+
+  /** Changes of a disk's tracking file and of its layers never come between each other. */
+  #onChain<T>(name: string, work: (chain: DiskChain) => Promise<T> | T): Promise<T> {
+    return this.#serially(name, () => {
+      this.#server.export(name); // one that is not there is said so
+      const disk = this.#disks.get(name);
+      if (!(disk instanceof DiskChain)) {
+        throw new HvError('unsupported', `the changes of the export ${JSON.stringify(name)} cannot be tracked`);
+      }
+      return work(disk);
+    });
+  }
+
+  #changeTracking(name: string, change: 'enable' | 'disable' | null): Promise<ChangeTrackingInfo> {
+    return this.#onChain(name, (chain) => {
+      if (change === 'enable') return chain.enableChangeTracking();
+      if (change === 'disable') return chain.disableChangeTracking();
+      return chain.changeTracking();
+    });
+  }
+
+  #beginBackup(options: DataPlaneCalls['beginBackup']['arguments']): Promise<BegunBackup> {
+    return this.#onChain(options.name, async (chain) => {
+      await chain.flush();
+      const backup = beginLiveBackup(chain, options.sinceId, options.scratchFolder);
+      const exportName = `backup-${randomGuid()}`;
+      try {
+        this.#server.addExport(exportName, backup.view);
+      } catch (error) {
+        await backup.end();
+        throw error;
+      }
+      this.#backups.set(exportName, backup);
+      const { view, changeTrackingId, pieces } = backup;
+      const { sizeBytes, logicalSectorSizeBytes, physicalSectorSizeBytes } = view;
+      const sizes = { sizeBytes, logicalSectorSizeBytes, physicalSectorSizeBytes };
+      return { exportName, changeTrackingId, ...sizes, pieceCount: pieces.length };
+    });
+  }
+
+  #backup(exportName: string): LiveBackup {
+    const backup = this.#backups.get(exportName);
+    if (!backup) throw new HvError('not-found', `no backup is named ${JSON.stringify(exportName)}`);
+    return backup;
+  }
+
+  /** Does nothing when it has ended. */
+  async #endBackup(exportName: string): Promise<void> {
+    const backup = this.#backups.get(exportName);
+    if (!backup) return;
+    this.#backups.delete(exportName);
+    await this.#server.removeExport(exportName);
+    await backup.end();
   }
 
   async #removeExport(name: string): Promise<void> {
@@ -161,6 +249,8 @@ class DataPlaneThread {
     const abandonings = await Promise.allSettled([...this.#merges.values()].map((job) => job.abandon()));
     this.#merges.clear();
     await this.#server.close();
+    for (const backup of this.#backups.values()) await backup.end();
+    this.#backups.clear();
     const closings = await Promise.allSettled([...this.#disks.values()].map((disk) => disk.close()));
     this.#disks.clear();
     for (const closing of [...abandonings, ...closings]) if (closing.status === 'rejected') throw closing.reason;

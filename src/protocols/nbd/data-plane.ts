@@ -1,10 +1,12 @@
 import { Worker } from 'node:worker_threads';
 import { abortedError, type Deferred, deferred, type LongOptions } from '../../async/index.ts';
+import type { BackupPiece, ChangeTrackingInfo, DiskChanges, QueryChangesOptions } from '../../disk/index.ts';
 import { fromSystemError, HvError } from '../../errors/index.ts';
 import { entryPoint } from '../../system/index.ts';
 import type {
   AddExportOptions,
   AddedExport,
+  BegunBackup,
   DataPlaneCallName,
   DataPlaneCalls,
   DataPlaneReport,
@@ -131,6 +133,40 @@ export class DataPlane implements AsyncDisposable {
   /** Every write acknowledged before the call survives a power cut; of all exports without a name. @throws HvError `io` */
   async flush(exportName?: string): Promise<void> {
     await this.#call('flush', { name: exportName });
+  }
+
+  /** The state of an export's change tracking, after it was changed. @throws HvError `not-found`, `unsupported`, `permission-denied`, `no-space`, `io` */
+  changeTracking(exportName: string, change: 'enable' | 'disable' | null = null): Promise<ChangeTrackingInfo> {
+    return this.#call('changeTracking', { name: exportName, change });
+  }
+
+  /** An id that names this moment of an export. @throws HvError `invalid-state`, `io`, `no-space` */
+  takeReferencePoint(exportName: string): Promise<string> {
+    return this.#call('takeReferencePoint', { name: exportName });
+  }
+
+  /** @throws HvError `invalid-state`, `not-found`, `invalid-argument` */
+  queryChanges(exportName: string, sinceId: string, options: QueryChangesOptions = {}): Promise<DiskChanges> {
+    return this.#call('queryChanges', { name: exportName, sinceId, options });
+  }
+
+  /**
+   * Holds the present moment of an export for a backup, and offers it read-only under another name. What is overwritten
+   * until endBackup() is put aside in a file without a name in that folder.
+   * @throws HvError `invalid-state`, `not-found`, `in-use` (a backup is under way), `no-space`, `io`
+   */
+  beginBackup(exportName: string, sinceId: string | undefined, scratchFolder: string): Promise<BegunBackup> {
+    return this.#call('beginBackup', { name: exportName, sinceId, scratchFolder });
+  }
+
+  /** What is to be copied, from the piece of that number on. @throws HvError `not-found` */
+  backupPieces(exportName: string, first: number, count: number): Promise<readonly BackupPiece[]> {
+    return this.#call('backupPieces', { exportName, first, count });
+  }
+
+  /** Does nothing when it has ended. */
+  async endBackup(exportName: string): Promise<void> {
+    await this.#call('endBackup', { exportName });
   }
 
   /** By export name. */

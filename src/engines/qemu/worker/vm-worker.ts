@@ -25,6 +25,7 @@ import {
 } from '../../../state/index.ts';
 import { describe, log } from '../log.ts';
 import { AGENT_CHANNEL, AGENT_PORT, SOCKETS } from '../qemu-arguments.ts';
+import { answerAboutChanges } from './changed-blocks.ts';
 import { GuestAgentLink } from './guest-agent-link.ts';
 import { connectMonitor } from './monitor.ts';
 import { endStrays, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
@@ -131,6 +132,14 @@ export class VmWorker {
         return {
           adapters: this.#record.phase === 'running' ? await this.#agentLink().ipAddresses(control.signal) : [],
         };
+      case 'change-tracking':
+      case 'take-reference-point':
+      case 'query-changes':
+      case 'begin-backup':
+      case 'backup-pieces':
+      case 'end-backup':
+        if (!this.hasMachine) throw new HvError('invalid-state', 'the machine is not started');
+        return answerAboutChanges(this.#context.dataPlane, request, control.signal);
       default:
         return request satisfies never;
     }

@@ -13,6 +13,7 @@ const id = z.int().min(1);
 const dataFile = z.string().min(1).max(300);
 const guid = z.string().length(36);
 const path = z.string().min(1).max(4096);
+const changeTrackingId = z.string().min(1).max(256);
 
 export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('hello'), version: z.int() }),
@@ -40,7 +41,33 @@ export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('screenshot') }),
   z.strictObject({ id, op: z.literal('heartbeat') }),
   z.strictObject({ id, op: z.literal('ip-addresses') }),
+  z.strictObject({
+    id,
+    op: z.literal('change-tracking'),
+    driveId: guid,
+    change: z.enum(['enable', 'disable']).nullable(),
+  }),
+  z.strictObject({ id, op: z.literal('take-reference-point'), driveId: guid }),
+  z.strictObject({
+    id,
+    op: z.literal('query-changes'),
+    driveId: guid,
+    sinceId: changeTrackingId,
+    options: z.strictObject({
+      offsetBytes: z.number().optional(),
+      lengthBytes: z.number().optional(),
+      maxRanges: z.number().optional(),
+      takeReferencePoint: z.boolean().optional(),
+    }),
+  }),
+  /** The backup ends with the connection, if not before. */
+  z.strictObject({ id, op: z.literal('begin-backup'), driveId: guid, sinceId: changeTrackingId.nullable() }),
+  z.strictObject({ id, op: z.literal('backup-pieces'), exportName: z.string().max(100), first: z.int().min(0) }),
+  z.strictObject({ id, op: z.literal('end-backup'), exportName: z.string().max(100) }),
 ]);
+
+/** So many pieces are told of at once. */
+export const PIECES_AT_ONCE = 20_000;
 
 export type WorkerRequest = z.infer<typeof requestSchema>;
 export type WorkerOperation = WorkerRequest['op'];
@@ -56,4 +83,28 @@ export const ipAddressesSchema = z.object({
   adapters: z
     .array(z.object({ macAddress: z.string().max(64), addresses: z.array(z.string().max(64)).max(256) }))
     .max(256),
+});
+
+const size = z.int().min(0);
+export const changeTrackingSchema = z.object({
+  enabled: z.boolean(),
+  newerChanges: z.boolean(),
+  mostRecentId: z.string().max(256).nullable(),
+});
+export const referencePointSchema = z.object({ changeTrackingId });
+export const changesSchema = z.object({
+  ranges: z.array(z.object({ offsetBytes: size, lengthBytes: size })),
+  processedLengthBytes: size,
+  referencePointId: changeTrackingId.nullable(),
+});
+export const begunBackupSchema = z.object({
+  exportName: z.string().max(100),
+  changeTrackingId,
+  sizeBytes: size,
+  logicalSectorSizeBytes: size,
+  physicalSectorSizeBytes: size,
+  pieceCount: size,
+});
+export const piecesSchema = z.object({
+  pieces: z.array(z.object({ offset: size, length: size, isZero: z.boolean() })).max(PIECES_AT_ONCE),
 });
