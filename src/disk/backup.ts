@@ -140,8 +140,8 @@ async function copyWhole(source: BackupSource, targetPath: string, options: Back
   let isMade = false;
   let target: OpenDisk | undefined;
   try {
-    const isRaw = formatOf(targetPath) === 'raw';
-    await createVhd(targetPath, { sizeBytes, ...(isRaw ? {} : { logicalSectorSizeBytes, physicalSectorSizeBytes }) });
+    const isVhdx = formatOf(targetPath) === 'vhdx';
+    await createVhd(targetPath, { sizeBytes, ...(isVhdx ? { logicalSectorSizeBytes, physicalSectorSizeBytes } : {}) });
     isMade = true;
     target = await openVhd(targetPath);
     const { copiedBytes, targetContentId } = await copyInto(source, target, options, true);

@@ -59,6 +59,7 @@ export { RawDisk } from './raw-disk.ts';
 export type { LinkState } from './read-chain.ts';
 export { type ResizeOptions, type ResizeResult, resizeVhd } from './resize.ts';
 export { type SetParentOptions, setParent } from './set-parent.ts';
+export { trackingPath } from './tracking-file.ts';
 export {
   deleteUserMetadata,
   getUserMetadata,

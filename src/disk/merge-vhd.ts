@@ -20,6 +20,7 @@ import { mayHoldParent, resolveAllowed } from './parent-paths.ts';
 import { readChain } from './read-chain.ts';
 import { openToLook, readLink } from './read-link.ts';
 import { relink } from './set-parent.ts';
+import { removeTrackingFile } from './tracking-file.ts';
 
 export interface MergeVhdOptions extends LongOptions {
   /** How many files are merged, from the named one on: 1 (default) is that file into its parent. */
@@ -163,7 +164,10 @@ function finish(journal: MergeJournal, target: JournalFile, options: MergeVhdOpt
   const removedPaths = journal.keepFiles ? [] : journal.merged.map(({ path }) => path);
   options.onProgress?.({ phase: 'link', done: childPaths.length, total: childPaths.length });
   // The named file goes last: while it is there, it is a disk.
-  for (const path of [...removedPaths].reverse()) remove(path);
+  for (const path of [...removedPaths].reverse()) {
+    remove(path);
+    removeTrackingFile(path);
+  }
   options.onProgress?.({ phase: 'remove', done: removedPaths.length, total: removedPaths.length });
 }
 

@@ -15,6 +15,8 @@ import { type FileLink, readLink } from './read-link.ts';
 export interface SetParentOptions extends Pick<LongOptions, 'signal'> {
   /** Link them even when the parent is not what the child was made from: that it holds the same is the caller's to know. */
   readonly ignoreMismatch?: boolean | undefined;
+  /** The same, where it is certain that the contents do not change, as after a merge: they do not count as changed. */
+  readonly holdsSame?: boolean | undefined;
   /** Where parents of the parent may lie, beside their children's own folders: they are looked through for the child. */
   readonly allowParents?: readonly string[] | undefined;
   /** Check everything, change nothing. */
@@ -41,7 +43,7 @@ export async function setParent(childPath: string, parentPath: string, options: 
     try {
       mustFit(child, childFile.path, parent, parentFile.path, options);
       if (options.dryRun !== true) {
-        if (isMismatch(child, parent) && child instanceof VhdxImage) child.noteAllChanged();
+        if (options.holdsSame !== true && isMismatch(child, parent)) noteAllChanged(child);
         relink(child, parent.contentId, childFile.path, parentFile.path);
       }
     } finally {
@@ -136,7 +138,7 @@ function mustFit(
       detail,
     });
   }
-  if (options.ignoreMismatch === true || !isMismatch(child, parent)) return;
+  if (options.ignoreMismatch === true || options.holdsSame === true || !isMismatch(child, parent)) return;
   const linkages = child.parentReference?.linkages ?? [];
   throw new HvError('parent-changed', `${parentPath} is not what ${childPath} was made from, or was written since`, {
     detail: { ...detail, expected: [...linkages], found: parent.contentId },
@@ -147,4 +149,8 @@ function mustFit(
 /** Whether the parent is not, by its identity, what the child was made from. */
 function isMismatch(child: DiskImage, parent: FileLink): boolean {
   return !child.parentReference?.linkages.includes(parent.contentId);
+}
+
+function noteAllChanged(image: DiskImage): void {
+  if (image instanceof VhdxImage) image.noteAllChanged();
 }

@@ -11,6 +11,7 @@ import { mergeVhd } from './merge-vhd.ts';
 import { openImageFile } from './open-file.ts';
 import { openToLook, readLink } from './read-link.ts';
 import { setParent } from './set-parent.ts';
+import { removeTrackingFile } from './tracking-file.ts';
 import { placeInSet, type SetPlaces, saidInSet, VhdSetStore } from './vhd-set-store.ts';
 
 export interface VhdSetOptions extends SetPlaces, LongOptions {}
@@ -426,7 +427,7 @@ async function finishMerge(set: VhdSetStore, options: VhdSetOptions): Promise<vo
     set.save({ ...set.state, merging: { ...merging, isCopied: true } });
   }
   for (const child of set.childrenOf(upper.id)) {
-    await setParent(set.pathOf(child.path), lowerPath, { ignoreMismatch: true, allowParents });
+    await setParent(set.pathOf(child.path), lowerPath, { holdsSame: true, allowParents });
   }
   const files = set.state.files
     .filter(({ id }) => id !== lower.id)
@@ -459,7 +460,10 @@ function removeLeftovers(set: VhdSetStore): void {
   for (const said of leftovers) {
     const path = set.pathOf(said);
     const judged = judgeLeftover(set, path);
-    if (judged === 'ours') removeFile(path);
+    if (judged === 'ours') {
+      removeFile(path);
+      removeTrackingFile(path);
+    }
     if (judged === 'in-use') inUse.push(said);
   }
   if (inUse.length < leftovers.length) set.save({ ...set.state, leftovers: inUse });

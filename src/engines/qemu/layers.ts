@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type LongOptions, sleep } from '../../async/index.ts';
-import { mergeIntoParent, setParent, vhdInfo } from '../../disk/index.ts';
+import { mergeIntoParent, setParent, trackingPath, vhdInfo } from '../../disk/index.ts';
 import { HvError, isHvError } from '../../errors/index.ts';
 import type { PendingWork, VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
@@ -140,7 +140,7 @@ export async function finishPending(
       await sleep(MERGE_AGAIN_MS, long);
     }
   }
-  await rm(childPath, { force: true });
+  await removeLayer(childPath);
   return done;
 }
 
@@ -160,7 +160,7 @@ async function mergeWhereItIsOpen(
   const relinkOthers = async (): Promise<void> => {
     for (const grandchild of grandchildPaths) {
       if (!isOpen(grandchild) && parentOf.get(grandchild) !== parentPath)
-        await setParent(grandchild, parentPath, { ignoreMismatch: true });
+        await setParent(grandchild, parentPath, { holdsSame: true });
     }
   };
   if (open) {
@@ -216,8 +216,14 @@ export async function dropAbandonedLayers(before: VmDefinition, after: VmDefinit
   for (const start of namedLayers(before)) {
     let path: string | undefined = start;
     while (path !== undefined && isOwnLayer(before, path) && !needed.has(path)) {
-      await rm(path, { force: true });
+      await removeLayer(path);
       path = parentOf.get(path);
     }
   }
+}
+
+/** A layer and what is kept beside it. */
+export async function removeLayer(path: string): Promise<void> {
+  await rm(path, { force: true });
+  await rm(trackingPath(path), { force: true });
 }

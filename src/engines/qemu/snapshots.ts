@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { link, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, throwIfAborted, Undo } from '../../async/index.ts';
-import { createVhd, formatOf } from '../../disk/index.ts';
-import { HvError } from '../../errors/index.ts';
+import { changeTrackingState, createVhd, enableChangeTracking, formatOf } from '../../disk/index.ts';
+import { HvError, isHvError } from '../../errors/index.ts';
 import type { SnapshotService } from '../../host/index.ts';
 import { nameKey, type SnapshotInfo, type SnapshotType, validName } from '../../model/index.ts';
 import type { SnapshotDefinition, VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
 import { copyIntoData, DATA } from './data-folder.ts';
-import { dropAbandonedLayers, finishPending, knownParents, simplifyLayers } from './layers.ts';
+import { dropAbandonedLayers, finishPending, knownParents, removeLayer, simplifyLayers } from './layers.ts';
 import { observe } from './observe.ts';
 import { forceOff, judge } from './run-state.ts';
 import { order } from './worker/client.ts';
@@ -215,7 +215,8 @@ export class QemuSnapshotService implements SnapshotService {
       throwIfAborted(long.signal, 'making the new layers');
       const path = join(definition.dataPath, layerFile(layerId, drive));
       await createVhd(path, { type: 'differencing', parentPath: drive.path, allowParents: knownParents(definition) });
-      undo.defer(() => rm(path, { force: true }));
+      undo.defer(() => removeLayer(path));
+      await goOnTracking(drive.path, path);
     }
   }
 
@@ -307,4 +308,14 @@ function describe(definition: VmDefinition, snapshot: SnapshotDefinition): Snaps
     vmState: snapshot.vmState,
     isCurrent: definition.currentSnapshotId === snapshot.id,
   };
+}
+
+/** The new file of a tracked disk is tracked from its first write on. Where it cannot be, ids of the disk still tell all. */
+async function goOnTracking(diskPath: string, layerPath: string): Promise<void> {
+  try {
+    const { mostRecentId } = await changeTrackingState(diskPath);
+    if (mostRecentId !== null) await enableChangeTracking(layerPath);
+  } catch (error) {
+    if (!isHvError(error)) throw error;
+  }
 }

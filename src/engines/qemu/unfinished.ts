@@ -1,5 +1,5 @@
 import { lstat, rm } from 'node:fs/promises';
-import { vhdInfo } from '../../disk/index.ts';
+import { trackingPath, vhdInfo } from '../../disk/index.ts';
 import { fromSystemError, isHvError, isSystemError } from '../../errors/index.ts';
 import type { Operation } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
@@ -30,6 +30,7 @@ export async function removeOwnedFile(file: OwnedFile): Promise<boolean> {
   if ((await ownedFile(file.path))?.identity !== file.identity) return false;
   try {
     await rm(file.path);
+    await rm(trackingPath(file.path), { force: true });
     return true;
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return false;

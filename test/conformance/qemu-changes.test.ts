@@ -1,0 +1,4 @@
+import { describeChangedBlocks } from './guest/changes.ts';
+import { qemuFixture } from './qemu-home.ts';
+
+describeChangedBlocks('qemu', qemuFixture);
