@@ -9,14 +9,14 @@ const MIB = 2 ** 20;
 const WRITER = fileURLToPath(new URL('./writer.mjs', import.meta.url));
 const BUILT = fileURLToPath(new URL('../../dist/disk/index.js', import.meta.url));
 
-/** Lets the writer run for a while and kills it. @returns what it said: ids, and the sectors that it wrote after each */
+/** Lets the writer run until it has made an id, and for a while longer, and kills it. @returns what it said: ids, and the sectors that it wrote after each */
 async function killWhileWriting(path: string, seed: number, forMs: number): Promise<Map<string, number[]>> {
   const writer = spawn(process.execPath, [WRITER, path, String(seed)], { stdio: ['ignore', 'pipe', 'inherit'] });
   let said = '';
   let killer: NodeJS.Timeout | undefined;
   writer.stdout.setEncoding('latin1').on('data', (text: string) => {
     said += text;
-    killer ??= setTimeout(() => writer.kill('SIGKILL'), forMs);
+    if (said.includes('\nid ')) killer ??= setTimeout(() => writer.kill('SIGKILL'), forMs);
   });
   const signal = await new Promise((resolve) => writer.on('close', (_code, name) => resolve(name)));
   clearTimeout(killer);
