@@ -125,18 +125,18 @@ async function mergeFromStart(
     };
     const mayGoOn = before !== undefined && tellsWrites(target.image.format) && isSameWork(before, start);
     const fromOffset = mayGoOn ? before.doneBytes : 0;
-    await writeMergeJournal(source, { ...start, doneBytes: fromOffset });
+    writeMergeJournal(source, { ...start, doneBytes: fromOffset });
     await mergeLayers(
       layers.slice(0, depth + 1).map(({ image }) => image),
       {
         ...options,
         fromOffset,
         onCheckpoint: (doneBytes) => {
-          return writeMergeJournal(source, { ...start, target: journalFile(target), doneBytes });
+          writeMergeJournal(source, { ...start, target: journalFile(target), doneBytes });
         },
       },
     );
-    await writeMergeJournal(source, { ...start, phase: 'finish', target: journalFile(target) });
+    writeMergeJournal(source, { ...start, phase: 'finish', target: journalFile(target) });
     finish(start, { path: target.path, contentId: target.image.contentId }, options);
     isDone = true;
     return result;

@@ -56,7 +56,7 @@ export interface MergeLayersOptions extends LongOptions {
   /** Everything before this offset of the disk is in the last file already. */
   readonly fromOffset?: number | undefined;
   /** Called now and then, when everything before `offset` survives a power cut in the last file. */
-  readonly onCheckpoint?: ((offset: number) => Promise<void>) | undefined;
+  readonly onCheckpoint?: ((offset: number) => void) | undefined;
 }
 
 /**
@@ -99,7 +99,7 @@ async function copyContents(
       if (onCheckpoint && sinceCheckpoint >= CHECKPOINT_BYTES) {
         sinceCheckpoint = 0;
         await target.flush();
-        await onCheckpoint(offset + done + count);
+        onCheckpoint(offset + done + count);
       }
       // Lets an abort and everything else in the process have its turn.
       await new Promise(setImmediate);

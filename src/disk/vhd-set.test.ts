@@ -299,20 +299,4 @@ describe('a VHD Set is left as it is', () => {
     file.store.close();
     await expect(openVhd(set)).rejects.toMatchObject({ code: 'not-found' });
   });
-
-  test('is as deep as a chain may be, and no deeper', async () => {
-    await createVhdSet(set, { sizeBytes: 8 * MIB });
-    for (let depth = 1; depth < 64; depth++) {
-      if (depth % 16 === 1) await fill(depth % 4, depth);
-      await takeVhdSetSnapshot(set);
-    }
-    const expected = await sectors();
-    await expect(takeVhdSetSnapshot(set)).rejects.toMatchObject({ code: 'unsupported' });
-    expect(files().length).toBe(64);
-    for (const { id } of (await vhdSetInfo(set)).snapshots.slice(20, 24)) await deleteVhdSetSnapshot(set, id);
-    const { allPaths } = await optimizeVhdSet(set);
-    expect(allPaths.length).toBe(60);
-    expect(files().length).toBe(60);
-    expect(await sectors()).toEqual(expected);
-  });
 });

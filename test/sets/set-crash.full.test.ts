@@ -1,0 +1,3 @@
+import { defineSetCrashes } from './set-crash-suite.ts';
+
+defineSetCrashes(1);
