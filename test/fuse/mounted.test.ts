@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HvError } from '../../src/errors/index.ts';
-import { canMountFuse, type FuseChannel, mountFuse, unmountFuse } from '../../src/protocols/fuse/index.ts';
-import { hasFfi, isRoot, runProgram } from '../../src/system/index.ts';
+import { canMountFuse, FuseChannel, mountFuse, unmountFuse } from '../../src/protocols/fuse/index.ts';
+import { descriptorMailbox, findProgram, hasFfi, isRoot, runProgram } from '../../src/system/index.ts';
 import { MemoryDevice } from '../nbd/memory-device.ts';
 
 // The kernel's side of the protocol, for real. This process answers what it asks: asynchronous calls alone, few at once (they
@@ -177,6 +177,35 @@ describe.skipIf(obstacle !== undefined)(`a disk as files${why}`, { timeout: 30_0
     expect(await readdir(folder)).toEqual([]);
   });
 });
+
+// As somebody without privileges does it; root may use the same program.
+const program = await findProgram('fusermount3');
+const noProgram =
+  program === undefined ? 'fusermount3 is not installed' : !hasFfi() ? 'no FFI here' : obstacle?.missing;
+
+describe.skipIf(noProgram !== undefined)(
+  `a disk as files, mounted by fusermount3${noProgram === undefined ? '' : ` (skipped: ${noProgram})`}`,
+  { timeout: 30_000 },
+  () => {
+    it('takes the descriptor that the program sends, and serves on it', async () => {
+      device = new MemoryDevice(MIB);
+      device.bytes.write('sent by descriptor', 1000);
+      using mailbox = descriptorMailbox();
+      expect(() => mailbox.take()).toThrow(expect.objectContaining({ code: 'protocol' }));
+      await runProgram('fusermount3', ['-o', 'rw,nosuid,nodev,fsname=hv,subtype=hv', '--', folder], {
+        deadlineMs: 10_000,
+        descriptors: [mailbox.programEnd],
+        env: { _FUSE_COMMFD: '3' },
+      });
+      const views = [{ name: 'disk.raw', offset: 0, sizeBytes: MIB }];
+      channel = new FuseChannel(mailbox.take(), { device, views, uid: 0, gid: 0 });
+      expect((await readFile(at('disk.raw'))).toString('latin1', 1000, 1018)).toBe('sent by descriptor');
+      expect(() => mailbox.take()).toThrow(expect.objectContaining({ code: 'protocol' }));
+      await unmountFuse(folder);
+      await channel.ended;
+    });
+  },
+);
 
 /** The first data behind 1 MiB, and the first hole: only what was written counts as data here. */
 const SEEK = `

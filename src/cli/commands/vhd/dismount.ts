@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { argument, defineCommand } from '../../definition.ts';
 import { parsePath } from '../../values/path.ts';
 
@@ -11,7 +12,8 @@ export const command = defineCommand({
   async run({ args, global, disks, output, signal, wouldDo }) {
     const service = await disks();
     if (global.dryRun) {
-      const isMounted = (await service.attached()).some(({ path }) => path === args.file);
+      const real = await realpath(args.file).catch(() => args.file); // mounted disks are known by their true place
+      const isMounted = (await service.attached()).some(({ path }) => path === real);
       return wouldDo(isMounted ? `dismount ${args.file}` : `find ${args.file} not mounted`, { isMounted });
     }
     await service.dismount(args.file, { signal });
