@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { poll } from '../../src/async/index.ts';
 import type { AttachedDisk, MountWay } from '../../src/disk/index.ts';
-import { openVhd, vhdInfo } from '../../src/disk/index.ts';
+import { createVhd, openVhd, vhdInfo } from '../../src/disk/index.ts';
 import { examineWays } from '../../src/engines/qemu/mounts/ways.ts';
 import { isRoot, runProgram } from '../../src/system/index.ts';
 import { hv } from '../cli/built.ts';
@@ -176,6 +176,43 @@ describe.skipIf(missing.get('fuse-loop') !== null)(
         (await bytesIn(fixture.disk, PART1.offset + 3 * 65536, 1_000_000)).equals(Buffer.alloc(1_000_000, 'x')),
       ).toBe(true);
       expect(await sh('losetup --list --noheadings --output BACK-FILE')).not.toContain(fixture.run);
+    });
+
+    it('has the sectors of the disk, and takes other formats and children alike', async () => {
+      const at = (name: string): string => join(fixture.home, name);
+      await createVhd(at('4k.vhdx'), {
+        sizeBytes: SIZE_BYTES,
+        logicalSectorSizeBytes: 4096,
+        physicalSectorSizeBytes: 4096,
+      });
+      await createVhd(at('old.vhd'), { sizeBytes: SIZE_BYTES });
+      await createVhd(at('child.vhdx'), { parentPath: fixture.disk });
+      for (const [name, sector] of [
+        ['4k.vhdx', 4096],
+        ['old.vhd', 512],
+        ['child.vhdx', 512],
+      ] as const) {
+        // biome-ignore format: a table
+        const disk = await fixture.host.disks.mount(at(name));
+        expect(Number(await sh('blockdev --getss "$1"', disk.devicePath ?? ''))).toBe(sector);
+        expect(disk.partitions.length).toBe(name === 'child.vhdx' ? 2 : 0);
+        await writeInto(disk.devicePath ?? '', 8 * MIB, Buffer.alloc(8192, name));
+        await fixture.host.disks.dismount(at(name));
+        expect((await bytesIn(at(name), 8 * MIB, 8192)).equals(Buffer.alloc(8192, name))).toBe(true);
+      }
+    });
+
+    it('tracks what changes while it is mounted, where tracking is on', async () => {
+      await fixture.host.disks.enableChangeTracking(fixture.disk);
+      const since = await fixture.host.disks.takeReferencePoint(fixture.disk);
+      const disk = await fixture.host.disks.mount(fixture.disk);
+      await writeInto(disk.devicePath ?? '', 40 * MIB, Buffer.alloc(4096, 1));
+      await fixture.host.disks.dismount(fixture.disk);
+      const { ranges } = await fixture.host.disks.queryChanges(fixture.disk, since);
+      const covers = ranges.some(
+        ({ offsetBytes, lengthBytes }) => offsetBytes <= 40 * MIB && offsetBytes + lengthBytes >= 40 * MIB + 4096,
+      );
+      expect(covers).toBe(true);
     });
 
     it('gives space back for a discard', async () => {
