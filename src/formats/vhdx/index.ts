@@ -5,6 +5,8 @@
  *     VhdxImage -> BlockTable, sector-bitmap -> MetadataCache -> ByteStore
  *         |                                         ^
  *         +-> SpaceAllocator      Journal: LogWriter, HeaderPair
+ *     resize, metadata-items, reclaim: changes of structure, each one log entry (logged-change) around what nothing names yet
+ *     check: every rule by itself, on files that open refuses; repairs what the file proves
  *     open: header -> log-reader (replay: into the file, or ReplayOverlay) -> regions -> metadata -> BlockTable
  *
  * Must not import disk or anything above; store only.
