@@ -241,6 +241,35 @@ describe('resize', () => {
       reopened.read(0, bytes, 0, 512);
       expect(bytes[0]).toBe(3);
     }
+    // A table that was written into the space of another, and in vain: the next block there is empty.
+    const wide: Shape = { type: 'dynamic', sectorSize: 512, blockSize: MIB, places: [] };
+    for (let failWrite = 1; failWrite < 12; failWrite++) {
+      const store = new FaultStore(newDisk(wide, 100 * MIB));
+      const image = VhdxImage.open(store);
+      // Twenty blocks in a row, one behind them; then the twenty are free space in the middle.
+      for (let block = 40; block < 60; block++) image.write(block * MIB, new Uint8Array(MIB).fill(8), 0, MIB);
+      image.write(0, new Uint8Array(MIB).fill(8), 0, MIB);
+      image.resize(30 * MIB);
+      await image.flush();
+      await image.flush();
+      store.failWrite = store.counts.write + failWrite;
+      try {
+        image.resize(200 * GIB);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'io' });
+      }
+      store.failWrite = 0;
+      for (let block = 1; block < 26; block++) {
+        await image.flush();
+        image.write((block + 1) * MIB - 512, new Uint8Array(512).fill(6), 0, 512);
+        const bytes = new Uint8Array(MIB);
+        image.read(block * MIB, bytes, 0, MIB);
+        const isEmpty = bytes.subarray(0, MIB - 512).every((value) => value === 0);
+        expect(isEmpty, `write ${failWrite}, block ${block}`).toBe(true);
+      }
+      await image.close();
+      VhdxImage.open(store.content());
+    }
     const full = new FaultStore(newDisk(shape, 5 * MIB));
     full.capacityBytes = full.size() + 10 * MIB;
     const image = VhdxImage.open(full);

@@ -67,14 +67,14 @@ export class SpaceAllocator {
     return fileOffset;
   }
 
-  /** Takes back an allocation that nothing was written to and that nothing points at. @throws HvError `io` */
+  /** Takes back an allocation that nothing points at, whatever was written there. @throws HvError `io` */
   cancel(fileOffset: number, length: number): void {
     this.#occupancy.release(fileOffset, length);
     if (fileOffset + length === this.#end) {
       this.#end = fileOffset;
       this.#store.setSize(fileOffset);
     } else {
-      this.#available.push({ fileOffset, length });
+      this.#freed.push({ fileOffset, length, sequence: 0 });
     }
   }
 
