@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { randomGuid } from '../binary/index.ts';
 import { createVhd, type DiskUser, FileDisks } from './index.ts';
 
 let folder = '';
@@ -50,4 +51,18 @@ test('a disk of a machine is not changed where the machine stands on what it hol
     detail: { vm: 'web1' },
   });
   await new WithUser('which is Saved').mayChange(at('a.vhdx'), { force: true });
+});
+
+test('a file that a VHD Set keeps is changed through the set', async () => {
+  const disks = new FileDisks();
+  const { leafPath: first } = await disks.createSet(at('disk.vhds'), { sizeBytes: 2 ** 23 });
+  await disks.mayChange(first);
+  const { leafPath: second, snapshots } = await disks.takeSetSnapshot(at('disk.vhds'));
+  await disks.applySetSnapshot(at('disk.vhds'), snapshots[0]?.id ?? '', { leafSnapshotId: randomGuid() });
+  // A kept disk, on which nothing stands.
+  await expect(disks.mayChange(second)).rejects.toMatchObject({ code: 'in-use', detail: { setPath: at('disk.vhds') } });
+  await disks.mayChange(second, { force: true });
+  const { leafPath: third } = await disks.setInfo(at('disk.vhds'));
+  await disks.mayChange(third);
+  await expect(disks.merge(third)).rejects.toMatchObject({ code: 'in-use' });
 });

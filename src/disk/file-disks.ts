@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { LongOptions } from '../async/index.ts';
 import { HvError, isHvError } from '../errors/index.ts';
@@ -50,6 +51,7 @@ import {
   type VhdSetOptions,
   vhdSetInfo,
 } from './vhd-set.ts';
+import { setsKeeping } from './vhd-set-store.ts';
 
 /** A machine that uses a disk file. */
 export interface DiskUser {
@@ -103,6 +105,7 @@ export class FileDisks {
     // The source itself is only read; disks that stand on it are linked anew when it goes.
     const except = childPath === undefined ? (await knownChildren(path, { signal })).paths : [childPath];
     await this.mayChange(path, { signal, except });
+    if (isMerged && !keepFiles) refuseKept(path, true);
     const [user] = isMerged && !keepFiles ? await this.users(path) : [];
     if (!user) return;
     throw new HvError('in-use', `${path} is a disk of the machine "${user.name}", which a merge would remove`, {
@@ -296,6 +299,7 @@ export class FileDisks {
         hint: 'Change it through the machine, or use --force.',
       });
     }
+    refuseKept(path, false);
     await refuseParent(path, options);
   }
 }
@@ -305,6 +309,26 @@ function noMounts(path: string): HvError {
     detail: { path },
     hint: 'Copy out of it with hv vhd convert, or serve it with hv vhd serve.',
   });
+}
+
+/** A set's files are its own: only the one in use may be written to, and none may go. */
+function refuseKept(path: string, isRemoved: boolean): void {
+  const real = realPathOf(path);
+  for (const { setPath, isLeaf } of real === undefined ? [] : setsKeeping(real)) {
+    if (isLeaf && !isRemoved) continue;
+    throw new HvError('in-use', `${path} belongs to the VHD Set ${setPath}`, {
+      detail: { path, setPath, isLeaf },
+      hint: 'Change it through the set, with hv vhdset; or use --force.',
+    });
+  }
+}
+
+function realPathOf(path: string): string | undefined {
+  try {
+    return realpathSync(resolve(path));
+  } catch {
+    return undefined; // Opening it says why.
+  }
 }
 
 async function refuseParent(path: string, { except = [], signal }: MayChangeOptions): Promise<void> {

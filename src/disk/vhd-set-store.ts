@@ -1,6 +1,6 @@
-import { realpathSync } from 'node:fs';
+import { readdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { fromSystemError, HvError, invariant, isSystemError } from '../errors/index.ts';
+import { fromSystemError, HvError, invariant, isHvError, isSystemError } from '../errors/index.ts';
 import {
   type OpenVhdSet,
   readVhdSet,
@@ -142,6 +142,40 @@ export function lockVhdSetLeaf(
   } catch (error) {
     set.close();
     throw error;
+  }
+}
+
+/** So many sets of a folder are looked at. */
+const MAX_SETS = 256;
+
+/** The VHD Sets of a file's own folder that keep it; a container that cannot be read keeps nothing. */
+export function setsKeeping(path: string): { readonly setPath: string; readonly isLeaf: boolean }[] {
+  const folder = dirname(path);
+  return setNames(folder).flatMap((name) => {
+    try {
+      // Without a lock: a look must not get in the way of whoever changes the set.
+      const file = openImageFile(join(folder, name), { access: 'read', lock: false });
+      try {
+        const { leafId, files } = readVhdSet(file.store).state;
+        const kept = files.find((candidate) => resolve(folder, candidate.path) === path);
+        return kept ? [{ setPath: file.path, isLeaf: kept.id === leafId }] : [];
+      } finally {
+        file.store.close();
+      }
+    } catch (error) {
+      if (isHvError(error)) return [];
+      throw error;
+    }
+  });
+}
+
+function setNames(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+      .filter((name) => name.toLowerCase().endsWith('.vhds'))
+      .slice(0, MAX_SETS);
+  } catch {
+    return []; // A folder that may be passed through but not listed.
   }
 }
 
