@@ -3,8 +3,9 @@ import { throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError, invariant } from '../errors/index.ts';
 import { type CompactImageOptions, compactImage, type Freed } from './compaction.ts';
 import { DiskChain } from './disk-chain.ts';
-import { formatOf } from './disk-format.ts';
-import { openImageChain } from './open-chain.ts';
+import { formatOf, isVhdSet } from './disk-format.ts';
+import { type ChainLayer, openImageChain } from './open-chain.ts';
+import { lockVhdSetLeaf } from './vhd-set-store.ts';
 import type { Volume } from './volumes/find-volumes.ts';
 
 export interface CompactOptions extends CompactImageOptions {
@@ -44,13 +45,9 @@ export interface CompactResult extends Freed {
  *   `no-space`, `io`, `aborted`
  */
 export async function compactVhd(path: string, options: CompactOptions = {}): Promise<CompactResult> {
-  const { signal, dryRun = false, allowParents = [] } = options;
+  const { signal, dryRun = false } = options;
   throwIfAborted(signal, 'compacting');
-  const format = formatOf(path);
-  if (format === 'raw') {
-    throw new HvError('unsupported', `${path} is a raw disk, which has no blocks to give back`, { detail: { path } });
-  }
-  const layers = openImageChain(path, { format, readOnly: dryRun, allowParents, signal });
+  const layers = openLayers(path, options);
   const disk = new DiskChain(layers);
   let isDone = false;
   try {
@@ -89,6 +86,25 @@ export async function compactVhd(path: string, options: CompactOptions = {}): Pr
     // What went wrong first is the one to tell.
     else await disk.close().catch(() => undefined);
   }
+}
+
+/** The files of a disk, leaf first; of a VHD Set those of the disk that it has now. */
+function openLayers(path: string, options: CompactOptions, said?: 'vhdx'): ChainLayer[] {
+  const { signal, dryRun = false, allowParents = [] } = options;
+  if (isVhdSet(path, said)) {
+    // The set stays locked until its disk is: nobody makes another file the leaf in between.
+    const leaf = lockVhdSetLeaf(path, { allowParents });
+    try {
+      return openLayers(leaf.path, { ...options, allowParents: leaf.allowParents }, 'vhdx');
+    } finally {
+      leaf.release();
+    }
+  }
+  const format = formatOf(path, said);
+  if (format === 'raw') {
+    throw new HvError('unsupported', `${path} is a raw disk, which has no blocks to give back`, { detail: { path } });
+  }
+  return openImageChain(path, { format, readOnly: dryRun, allowParents, signal });
 }
 
 function sizesOf(path: string): { readonly sizeBytes: number; readonly allocatedBytes: number } {
