@@ -25,6 +25,7 @@ import { type HashOptions, type HashResult, hashVhd } from './hash.ts';
 import { knownChildren } from './known-children.ts';
 import { type MapEntry, type MapOptions, mapVhd } from './map.ts';
 import { type MergeResult, type MergeStep, type MergeVhdOptions, mergeSteps, mergeVhd } from './merge-vhd.ts';
+import { type BreakMirrorOptions, type BrokenMirror, noDriveOf } from './mirror.ts';
 import { type ResizeOptions, type ResizeResult, resizeVhd } from './resize.ts';
 import { type SetParentOptions, setParent } from './set-parent.ts';
 import {
@@ -91,6 +92,15 @@ export class FileDisks {
     await this.mayChange(path, options);
     await setParent(resolve(path), resolve(parentPath), options);
     return vhdInfo(resolve(path), { allowParents: options.allowParents });
+  }
+
+  /** Only a host with machines has what writes to a disk while it is mirrored. */
+  async mirror(path: string, _targetPath: string, _options: LongOptions = {}): Promise<void> {
+    throw noDriveOf(path);
+  }
+
+  async breakMirror(path: string, _options: BreakMirrorOptions = {}): Promise<BrokenMirror> {
+    throw noDriveOf(path);
   }
 
   async merge(path: string, options: MergeVhdOptions & ChangeOptions = {}): Promise<MergeResult> {

@@ -53,6 +53,7 @@ export { LiveMerge } from './live-merge.ts';
 export { type MapEntry, type MapOptions, mapVhd } from './map.ts';
 export { type MergeOptions, mergeIntoParent } from './merge.ts';
 export { type MergeResult, type MergeVhdOptions, mergeVhd } from './merge-vhd.ts';
+export { type BreakMirrorOptions, type BrokenMirror, noDriveOf } from './mirror.ts';
 export { MirrorDevice, WholeDevice } from './mirror-device.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
 export { RawDisk } from './raw-disk.ts';

@@ -48,7 +48,7 @@ export class LiveMerge {
       this.#endWriting();
       throw error;
     }
-    this.copy = new FollowingCopy(new OwnContents(chain.layerAt(depth).image), this.#parent, { isTargetBlank: false });
+    this.copy = new FollowingCopy(new OwnContents(chain.layerAt(depth).image), this.#parent, { findZeroes: false });
     this.device = depth === 0 ? new MirrorDevice(chain, this.copy) : undefined;
   }
 
@@ -79,18 +79,22 @@ export class LiveMerge {
     this.#parent.flushSync();
   }
 
-  /** After settle(), with nobody using the disk: the chain goes on without the merged file, which stays for the caller to delete. */
-  async finish(): Promise<void> {
+  /**
+   * After settle(), with nobody using the disk: the chain goes on without the merged file.
+   * @returns what may wait until the disk is in use again: the end of writing to what is only read from now on, and the
+   *   merged file's close; it stays for the caller to delete
+   * @throws HvError `io`, `no-space`; then nothing has changed
+   */
+  finish(): () => Promise<void> {
     const merged = this.chain.removeMerged(this.depth);
-    const failures: unknown[] = [];
-    for (const end of [() => this.#endWritingAfter(), () => merged.image.close()]) {
+    return async () => {
+      const closing = merged.image.close();
       try {
-        await end();
-      } catch (error) {
-        failures.push(error);
+        this.#endWritingAfter();
+      } finally {
+        await closing;
       }
-    }
-    if (failures.length > 0) throw failures[0];
+    };
   }
 
   /** Gives up: the chain stays as it is, sound, to be merged another time. @throws HvError `io`, `no-space` */

@@ -3,6 +3,8 @@ import type {
   AttachedDisk,
   BackupOptions,
   BackupResult,
+  BreakMirrorOptions,
+  BrokenMirror,
   ChangeOptions,
   ChangeTrackingInfo,
   CheckVhdOptions,
@@ -90,6 +92,22 @@ export class Vhd {
    */
   merge(options: MergeVhdOptions & ChangeOptions = {}): Promise<MergeResult> {
     return this.#host.disks.merge(this.path, options);
+  }
+
+  /**
+   * Mirrors this disk of a running machine to a new file; resolves when both hold the same, which they do from then on.
+   * @throws HvError `invalid-state` (no running machine has it), `already-exists`, `in-use`, `no-space`, `io`
+   */
+  mirror(targetPath: string, options: LongOptions = {}): Promise<void> {
+    return this.#host.disks.mirror(this.path, targetPath, options);
+  }
+
+  /**
+   * Ends a mirror: the machine goes on with this file, or with the mirror.
+   * @throws HvError `invalid-state` (no mirror, or not synchronized; for a switch: snapshots stand on the disk), `io`, `no-space`
+   */
+  breakMirror(options: BreakMirrorOptions = {}): Promise<BrokenMirror> {
+    return this.#host.disks.breakMirror(this.path, options);
   }
 
   /**

@@ -4,6 +4,8 @@ import type {
   AttachedDisk,
   BackupOptions,
   BackupResult,
+  BreakMirrorOptions,
+  BrokenMirror,
   ChangeOptions,
   ChangeTrackingInfo,
   CheckVhdOptions,
@@ -68,6 +70,20 @@ export interface DiskService {
    * @throws `invalid-state`, `invalid-argument`, `in-use`, `no-space`, `parent-changed`, `not-found`, `aborted`
    */
   merge(path: string, options?: MergeVhdOptions & ChangeOptions): Promise<MergeResult>;
+
+  /**
+   * Makes a second file that holds the same as a running machine's disk, and has every write go to both from then on.
+   * Resolves when both are the same; an abort stops waiting, not the mirror. When the second file fails, the mirror ends
+   * and the machine goes on. Windows: MirrorVirtualDisk (virtdisk.h).
+   * @throws `invalid-state` (no running machine has it), `already-exists`, `in-use` (mirrored elsewhere), `no-space`, `io`
+   */
+  mirror(path: string, targetPath: string, options?: LongOptions): Promise<void>;
+
+  /**
+   * Ends a mirror: the machine goes on with its own file, or with the mirror. Windows: BreakMirrorVirtualDisk (virtdisk.h).
+   * @throws `invalid-state` (no mirror, or not synchronized; for a switch: snapshots stand on the disk), `io`, `no-space`
+   */
+  breakMirror(path: string, options?: BreakMirrorOptions): Promise<BrokenMirror>;
 
   /**
    * Checks a disk file against every rule of its format, and its parents; repairs what the file proves when told to.

@@ -405,7 +405,10 @@ describe('snapshots', () => {
     expect((await hv(['snapshot', 'create', 'web1', 'new', '--dry-run'])).status).toBe(0);
     expect((await hv(['snapshot', 'apply', 'web1', 'first', '--dry-run'])).status).toBe(0);
     expect((await hv(['snapshot', 'apply', 'web1', 'none', '--dry-run'])).status).toBe(3);
-    expect((await hv(['snapshot', 'delete', 'web1', 'first', '--dry-run'])).status).toBe(4);
+    expect((await hv(['snapshot', 'delete', 'web1', 'first', '--dry-run'])).status).toBe(0);
+    const saved = double.add({ name: 'web2', state: 'Saved' });
+    double.snapshots.set(saved.id, [snapshotOf(saved, { name: 'first' })]);
+    expect((await hv(['snapshot', 'delete', 'web2', 'first', '--dry-run'])).status).toBe(4);
     expect(double.changes).toEqual([]);
   });
 });

@@ -196,4 +196,67 @@ describe('operations on a disk that is served', () => {
     await expect(merge(leaf, middle)).rejects.toMatchObject({ code: 'in-use' });
     expect(reader.readOnly).toBe(true);
   });
+
+  it('mirrors a disk under writers to a second file, and goes on with either', async () => {
+    const [, leaf = ''] = await makeChain('base.vhdx', 'leaf.avhdx');
+    const first = join(folder, 'first.vhdx');
+    const second = join(folder, 'second.vhd');
+    for (const path of [first, second]) await createVhd(path, { sizeBytes: DISK_BYTES });
+    await using plane = await DataPlane.start();
+    const open = (mirrorPath: string): Promise<unknown> => plane.addExport({ name: 'disk', path: leaf, mirrorPath });
+    await open(first);
+    await plane.listen(socketPath);
+    const users = await Users.start(3);
+    const seen: number[] = [];
+    await plane.waitMirror('disk', { onProgress: ({ done }) => seen.push(done) });
+    await plane.waitMirror('disk');
+    await expect(plane.startMerge({ name: 'disk', path: leaf, parentPath: first })).rejects.toMatchObject({
+      code: 'in-use',
+    });
+    await pause(50);
+    await plane.endMirror('disk');
+    await expect(plane.endMirror('disk')).rejects.toMatchObject({ code: 'not-found' });
+    const acknowledged = new Map(await users.stop());
+    await users[Symbol.asyncDispose]();
+    await plane.removeExport('disk');
+
+    // Now the same again, and on with the mirror: of another format.
+    await open(second);
+    const more = await Users.start(2);
+    await plane.waitMirror('disk');
+    await expect(plane.switchToMirror('disk')).rejects.toMatchObject({ code: 'invalid-state' });
+    await plane.closeMirror('disk');
+    await plane.reopenMirror('disk');
+    await pause(30);
+    await plane.closeMirror('disk');
+    const atSwitch = (await plane.stats()).disk?.requests ?? 0;
+    await plane.switchToMirror('disk');
+    await pause(50);
+    expect((await plane.stats()).disk?.requests).toBeGreaterThan(atSwitch);
+    for (const [at, value] of await more.stop()) acknowledged.set(at, value);
+    expect((await plane.stats()).disk?.errors).toBe(0);
+    await more[Symbol.asyncDispose]();
+    await plane.removeExport('disk');
+    await expectOnDisk(second, acknowledged);
+    await using disk = await openVhd(second, { readOnly: true });
+    const data = Buffer.alloc(4096);
+    disk.read(4 * MIB, data, 0, data.length);
+    expect(data[0]).toBe(101);
+  });
+
+  it('serves a disk whose mirror cannot be had, and says why there is none', async () => {
+    const [base = ''] = await makeChain('base.vhdx');
+    await createVhd(join(folder, 'small.vhdx'), { sizeBytes: DISK_BYTES / 2 });
+    await using plane = await DataPlane.start();
+    await plane.addExport({ name: 'disk', path: base, mirrorPath: join(folder, 'missing.vhdx') });
+    await expect(plane.waitMirror('disk')).rejects.toMatchObject({ code: 'not-found' });
+    await plane.endMirror('disk');
+    await plane.removeExport('disk');
+    await plane.addExport({ name: 'disk', path: base, mirrorPath: join(folder, 'small.vhdx') });
+    await expect(plane.waitMirror('disk')).rejects.toMatchObject({ code: 'invalid-argument' });
+    await plane.listen(socketPath);
+    const client = await TestClient.connect(socketPath, { name: 'disk' });
+    expect((await client.write(0, Buffer.alloc(4096, 1))).error).toBe(0);
+    await client.disconnect();
+  });
 });

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { poll } from '../../src/async/index.ts';
@@ -102,6 +103,40 @@ describe('snapshots that are deleted under a guest that writes', () => {
     expect(await drivePath()).toBe(await attached());
     expect((await dataFiles(fixture, id)).disks).toEqual([]);
     await expectBulks();
+  });
+
+  it('is mirrored, also over the death of its worker, and goes on with the mirror', async () => {
+    const { disks } = fixture.host;
+    const before = await drivePath();
+    const copy = join(fixture.folder, 'copy.vhdx');
+    const mirror = join(fixture.folder, 'mirror.vhdx');
+    await underWrites(async () => {
+      await disks.mirror(before, copy);
+      expect(await disks.breakMirror(before)).toEqual({ mirrorPath: copy, path: before });
+      const mirroring = disks.mirror(before, mirror);
+      await poll(async () => (await readDefinition(fixture, id)).mirrors !== undefined || undefined, {
+        timeoutMs: 20_000,
+        intervalMs: 2,
+        doing: 'waiting for the mirror',
+      });
+      await pause(1000);
+      process.kill(pidsOf(fixture.home, 'worker')[0] ?? 0, 'SIGKILL');
+      await mirroring;
+      expect((await disks.users(mirror))[0]).toMatchObject({ id, as: 'drive' });
+      process.kill(pidsOf(fixture.home, 'worker')[0] ?? 0, 'SIGKILL');
+      await disks.mirror(before, mirror);
+      expect(await disks.breakMirror(before, { switchToMirror: true })).toEqual({ mirrorPath: mirror, path: mirror });
+      expect(await drivePath()).toBe(mirror);
+      expect((await readDefinition(fixture, id)).mirrors).toBeUndefined();
+    });
+    await expectBulks();
+    // Everything works on with the new disk.
+    await fixture.host.snapshots.create(id, 'on the mirror');
+    await underWrites(async () => {
+      for (const snapshot of await fixture.host.snapshots.list(id))
+        await fixture.host.snapshots.delete(id, snapshot.id);
+    });
+    expect(await drivePath()).toBe(mirror);
   });
 
   it('has every acknowledged write of all rounds on the disk', async () => {

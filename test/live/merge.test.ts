@@ -35,7 +35,7 @@ async function mergeUnderWrites(
   await model.change(device, random);
   merge.settle();
   options.onSettled?.();
-  await merge.finish();
+  await merge.finish()();
   return chain;
 }
 

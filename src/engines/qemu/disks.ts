@@ -1,16 +1,19 @@
 import { realpath } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { LongOptions } from '../../async/index.ts';
 import {
   type AttachedDisk,
   type BackupOptions,
   type BackupResult,
+  type BreakMirrorOptions,
+  type BrokenMirror,
   type ChangeTrackingInfo,
   type DiskChanges,
   type DiskUser,
   FileDisks,
   type FileQueryOptions,
   type MountVhdOptions,
+  noDriveOf,
 } from '../../disk/index.ts';
 import { isHvError } from '../../errors/index.ts';
 import type { DiskService } from '../../host/index.ts';
@@ -24,6 +27,7 @@ import {
   liveQueryChanges,
   liveReferencePoint,
 } from './live-changes.ts';
+import { breakMirror, startMirror } from './mirrors.ts';
 import { Mounts } from './mounts/mounts.ts';
 import { observe } from './observe.ts';
 
@@ -52,16 +56,43 @@ export class QemuDiskService extends FileDisks implements DiskService {
     return this.#mounts.list();
   }
 
+  override async mirror(path: string, targetPath: string, options: LongOptions = {}): Promise<void> {
+    const { vmId, driveId } = await this.#runningDrive(path);
+    const folder = await canonicalPath(dirname(resolve(targetPath)));
+    await startMirror(this.#context, vmId, driveId, join(folder, basename(targetPath)), options);
+  }
+
+  override async breakMirror(path: string, options: BreakMirrorOptions = {}): Promise<BrokenMirror> {
+    const { vmId, driveId } = await this.#runningDrive(path);
+    const { switchToMirror = false, ...long } = options;
+    return breakMirror(this.#context, vmId, driveId, switchToMirror, long);
+  }
+
+  /** The drive that a file belongs to: its present file, or the one that was attached. */
+  async #runningDrive(path: string): Promise<{ readonly vmId: string; readonly driveId: string }> {
+    const wanted = await canonicalPath(path);
+    for (const definition of await this.#context.store.list()) {
+      for (const { id, path: present } of definition.specification.hardDiskDrives) {
+        const files = [present, definition.attached[id]].filter((file) => file !== undefined);
+        if (await includesPath(files, wanted)) return { vmId: definition.id, driveId: id };
+      }
+    }
+    throw noDriveOf(path);
+  }
+
   override async users(path: string): Promise<DiskUser[]> {
     const wanted = await canonicalPath(path);
     const users: DiskUser[] = [];
     for (const definition of await this.#context.store.list()) {
       const user = { id: definition.id, name: definition.specification.name };
+      const mirrors = Object.values(definition.mirrors ?? {});
       const drives = [...namedLayers(definition), ...Object.values(definition.attached)];
       if (await includesPath(drives, wanted)) {
         users.push({ ...user, as: 'drive', conflict: conflictOf(definition) });
       } else if (await includesPath(Object.values(definition.parents).flat(), wanted)) {
         users.push({ ...user, as: 'parent', conflict: 'whose disk builds on it' });
+      } else if (await includesPath(mirrors, wanted)) {
+        users.push({ ...user, as: 'drive', conflict: 'whose disk is mirrored to it' });
       }
     }
     return users;

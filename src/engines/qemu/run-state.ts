@@ -78,6 +78,10 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
   await removeRuntime(context.runFolder(definition.id));
   await collectGarbage(definition, (await readForest(definition)).files);
   let prepared = definition;
+  if (definition.mirrors) {
+    const { mirrors: _ended, ...rest } = definition;
+    prepared = rest;
+  }
   if (definition.machineType === null) prepared = { ...prepared, machineType };
   if (firmware && definition.nvramFile === null) {
     const nvramFile = 'nvram.fd';

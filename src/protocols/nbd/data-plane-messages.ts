@@ -22,6 +22,8 @@ export interface AddExportOptions {
   readonly allowParents?: readonly string[];
   /** Parents that startMerge may write to: files and folders. */
   readonly mergeable?: readonly string[];
+  /** A second disk of the same size that is made and kept the same. One that cannot be opened is reported by waitMirror. */
+  readonly mirrorPath?: string | undefined;
 }
 
 /** Which file of an export's chain goes into which. */
@@ -72,6 +74,11 @@ export interface DataPlaneCalls {
   readonly commitMerge: { readonly arguments: { readonly name: string }; readonly result: null };
   readonly reopenMerge: { readonly arguments: { readonly name: string }; readonly result: null };
   readonly abandonMerge: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly waitMirror: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly closeMirror: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly reopenMirror: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly switchToMirror: { readonly arguments: { readonly name: string }; readonly result: null };
+  readonly endMirror: { readonly arguments: { readonly name: string }; readonly result: null };
   readonly flush: { readonly arguments: { readonly name: string | undefined }; readonly result: null };
   readonly changeTracking: {
     readonly arguments: { readonly name: string; readonly change: 'enable' | 'disable' | null };

@@ -27,6 +27,7 @@ import type {
   StartMergeOptions,
 } from './data-plane-messages.ts';
 import { MergeJob } from './merge-job.ts';
+import { MirrorJob } from './mirror-job.ts';
 import { NbdServer } from './server.ts';
 
 class DataPlaneThread {
@@ -39,6 +40,10 @@ class DataPlaneThread {
 
   /** The merge of an export: at most one, from its start to its end. */
   readonly #merges = new Map<string, MergeJob>();
+  /** From a backup's export to the one that it is of. */
+  readonly #backedUp = new Map<string, string>();
+  readonly #mirrors = new Map<string, MirrorJob>();
+  readonly #failedMirrors = new Map<string, HvError>();
 
   async answer(request: DataPlaneRequest, long: LongOptions): Promise<unknown> {
     switch (request.call) {
@@ -66,6 +71,21 @@ class DataPlaneThread {
         return this.#merges.get(request.arguments.name)?.reopen();
       case 'abandonMerge':
         return this.#abandonMerge(request.arguments.name);
+      case 'waitMirror':
+        return this.#mirrorOf(request.arguments.name).wait(long);
+      case 'closeMirror':
+        return this.#changeMirror(request.arguments.name, (mirror) => mirror.close());
+      case 'reopenMirror':
+        return this.#changeMirror(request.arguments.name, (mirror) => mirror.reopen());
+      case 'switchToMirror':
+        return this.#changeMirror(request.arguments.name, async (mirror) => {
+          this.#mustNotBeBackedUp(request.arguments.name);
+          this.#disks.set(request.arguments.name, mirror.target);
+          await mirror.switchOver();
+        });
+      case 'endMirror':
+        if (this.#failedMirrors.delete(request.arguments.name)) return null;
+        return this.#changeMirror(request.arguments.name, (mirror) => mirror.end());
       case 'flush':
         return this.#flush(request.arguments.name);
       case 'changeTracking':
@@ -102,7 +122,7 @@ class DataPlaneThread {
   }
 
   async #addExport(options: AddExportOptions): Promise<AddedExport> {
-    const { name, path, ...how } = options;
+    const { name, path, mirrorPath, ...how } = options;
     if (this.#disks.has(name)) {
       throw new HvError('already-exists', `an export named ${JSON.stringify(name)} exists already`);
     }
@@ -110,6 +130,7 @@ class DataPlaneThread {
     try {
       const { sizeBytes } = this.#server.addExport(name, disk);
       this.#disks.set(name, disk);
+      if (mirrorPath !== undefined) await this.#startMirror(name, disk, mirrorPath);
       return { sizeBytes, layers: disk instanceof DiskChain ? disk.layers.map((layer) => layer.path) : [disk.path] };
     } catch (error) {
       await disk.close();
@@ -139,6 +160,7 @@ class DataPlaneThread {
 
   #beginBackup(options: DataPlaneCalls['beginBackup']['arguments']): Promise<BegunBackup> {
     return this.#onChain(options.name, async (chain) => {
+      if (this.#merges.has(options.name)) throw mergingError(options.name);
       await chain.flush();
       const backup = beginLiveBackup(chain, options.sinceId, options.scratchFolder);
       const exportName = `backup-${randomGuid()}`;
@@ -149,11 +171,18 @@ class DataPlaneThread {
         throw error;
       }
       this.#backups.set(exportName, backup);
+      this.#backedUp.set(exportName, options.name);
       const { view, changeTrackingId, pieces } = backup;
       const { sizeBytes, logicalSectorSizeBytes, physicalSectorSizeBytes } = view;
       const sizes = { sizeBytes, logicalSectorSizeBytes, physicalSectorSizeBytes };
       return { exportName, changeTrackingId, ...sizes, pieceCount: pieces.length };
     });
+  }
+
+  /** A backup reads the files that were there at its beginning. */
+  #mustNotBeBackedUp(name: string): void {
+    if (![...this.#backedUp.values()].includes(name)) return;
+    throw new HvError('in-use', `the disk ${JSON.stringify(name)} is being backed up`);
   }
 
   #backup(exportName: string): LiveBackup {
@@ -167,11 +196,46 @@ class DataPlaneThread {
     const backup = this.#backups.get(exportName);
     if (!backup) return;
     this.#backups.delete(exportName);
+    this.#backedUp.delete(exportName);
     await this.#server.removeExport(exportName);
     await backup.end();
   }
 
+  /** A mirror that does not come about is the mirror's affair: the disk is served all the same. */
+  async #startMirror(name: string, disk: OpenDisk, mirrorPath: string): Promise<void> {
+    try {
+      const target = await openVhd(mirrorPath);
+      try {
+        this.#mirrors.set(name, new MirrorJob(this.#server.export(name), disk, target));
+      } catch (error) {
+        await target.close();
+        throw error;
+      }
+    } catch (error) {
+      this.#failedMirrors.set(name, fromSystemError(error, `could not mirror to ${mirrorPath}`));
+    }
+  }
+
+  #mirrorOf(name: string): MirrorJob {
+    const mirror = this.#mirrors.get(name);
+    if (mirror) return mirror;
+    throw this.#failedMirrors.get(name) ?? new HvError('not-found', `the disk ${JSON.stringify(name)} has no mirror`);
+  }
+
+  async #changeMirror(name: string, change: (mirror: MirrorJob) => Promise<void>): Promise<void> {
+    await this.#serially(name, async () => {
+      const mirror = this.#mirrorOf(name);
+      try {
+        await change(mirror);
+      } finally {
+        if (mirror.isOver) this.#mirrors.delete(name);
+      }
+    });
+  }
+
   async #removeExport(name: string): Promise<void> {
+    await this.#mirrors.get(name)?.end();
+    this.#mirrors.delete(name);
     await this.#merges.get(name)?.abandon();
     this.#merges.delete(name);
     await this.#server.removeExport(name);
@@ -200,6 +264,8 @@ class DataPlaneThread {
       const served = this.#server.export(name);
       const chain = this.#chainOf(name);
       if (this.#merges.has(name)) throw mergingError(name);
+      this.#mustNotBeBackedUp(name);
+      if (this.#mirrors.has(name)) throw new HvError('in-use', `the disk ${JSON.stringify(name)} is being mirrored`);
       const paths = chain.layers.map((layer) => resolve(layer.path));
       const depth = paths.indexOf(path);
       if (depth < 0 || paths[depth + 1] !== parentPath) {
@@ -247,6 +313,9 @@ class DataPlaneThread {
   /** Closes everything that can be closed, then reports what could not. */
   async #close(): Promise<void> {
     const abandonings = await Promise.allSettled([...this.#merges.values()].map((job) => job.abandon()));
+    // What becomes of a mirror is no failure of the disks.
+    await Promise.allSettled([...this.#mirrors.values()].map((mirror) => mirror.end()));
+    this.#mirrors.clear();
     this.#merges.clear();
     await this.#server.close();
     for (const backup of this.#backups.values()) await backup.end();

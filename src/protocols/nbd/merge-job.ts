@@ -1,7 +1,8 @@
-import { type Deferred, deferred, type LongOptions } from '../../async/index.ts';
+import { deferred, type LongOptions } from '../../async/index.ts';
 import { type DiskChain, LiveMerge } from '../../disk/index.ts';
 import { HvError } from '../../errors/index.ts';
 import type { Export } from './export.ts';
+import { HeldGate } from './held-gate.ts';
 import { runSlices } from './slices.ts';
 
 /**
@@ -19,7 +20,7 @@ export class MergeJob {
   readonly #cancel = new AbortController();
   readonly #over = deferred<void>();
   #phase: 'copying' | 'copied' | 'closed' | 'over' = 'copying';
-  #gate: { readonly decided: Deferred<() => Promise<void>>; readonly open: Promise<void> } | undefined;
+  #gate: HeldGate | undefined;
 
   constructor(served: Export, chain: DiskChain, depth: number) {
     this.#export = served;
@@ -57,21 +58,10 @@ export class MergeJob {
   async close(): Promise<void> {
     if (this.#phase !== 'copied' || !this.isLeaf)
       throw new HvError('invalid-state', 'no merge of a leaf has copied everything');
-    const closed = deferred<void>();
-    const decided = deferred<() => Promise<void>>();
-    const open = this.#export.exclusively(async () => {
-      this.#merge.settle();
-      this.#phase = 'closed';
-      closed.resolve();
-      const end = await decided.promise;
-      await end();
-    });
-    this.#gate = { decided, open };
-    open.catch((error: unknown) => closed.reject(error));
     try {
-      await closed.promise;
+      this.#gate = await HeldGate.shut(this.#export, () => this.#merge.settle());
+      this.#phase = 'closed';
     } catch (error) {
-      this.#gate = undefined;
       this.#giveUp();
       throw error;
     }
@@ -80,11 +70,10 @@ export class MergeJob {
   /** Instead of a decision: requests go on, every change goes to both files. Nothing happens where the gate is open. */
   async reopen(): Promise<void> {
     if (this.#phase !== 'closed' || !this.#gate) return;
-    const { decided, open } = this.#gate;
+    const gate = this.#gate;
     this.#phase = 'copied';
     this.#gate = undefined;
-    decided.resolve(async () => {});
-    await open;
+    await gate.open();
   }
 
   /** The disk goes on without the merged file. @throws HvError `invalid-state`, `io`, `no-space` */
@@ -93,28 +82,27 @@ export class MergeJob {
       if (this.#phase !== 'closed' || !this.#gate)
         throw new HvError('invalid-state', 'no merge of a leaf waits for a decision');
       this.#phase = 'over';
-      this.#gate.decided.resolve(async () => {
-        this.#export.replaceDevice(this.#merge.chain);
-        await this.#merge.finish();
+      await this.#inTheEnd(async (finish) => {
+        await this.#gate?.open(() => {
+          this.#export.replaceDevice(this.#merge.chain);
+          finish();
+        });
       });
-      await this.#gate.open.finally(() => this.#over.resolve());
       return;
     }
     if (this.#phase !== 'copied') throw new HvError('invalid-state', 'no merge has copied everything');
     this.#phase = 'over';
-    try {
-      await this.#export.exclusively(async () => {
+    await this.#inTheEnd(async (finish) => {
+      await this.#export.exclusively(() => {
         try {
           this.#merge.settle();
+          finish();
         } catch (error) {
           this.#end();
           throw error;
         }
-        await this.#merge.finish();
       });
-    } finally {
-      this.#over.resolve();
-    }
+    });
   }
 
   /** Gives the merge up, at whatever point it is; nothing happens when it is over. @throws HvError `io`, `no-space` */
@@ -124,10 +112,22 @@ export class MergeJob {
       await this.#over.promise;
     } else if (this.#phase === 'closed' && this.#gate) {
       this.#phase = 'over';
-      this.#gate.decided.resolve(async () => this.#end());
-      await this.#gate.open.finally(() => this.#over.resolve());
+      await this.#gate.open(() => this.#end()).finally(() => this.#over.resolve());
     } else if (this.#phase === 'copied') this.#giveUp();
     else await this.#over.promise;
+  }
+
+  /** Does what must be done while nobody uses the disk, then what need not. */
+  async #inTheEnd(work: (finish: () => void) => Promise<void>): Promise<void> {
+    let closeRest = async (): Promise<void> => {};
+    try {
+      await work(() => {
+        closeRest = this.#merge.finish();
+      });
+      await closeRest();
+    } finally {
+      this.#over.resolve();
+    }
   }
 
   #giveUp(): void {

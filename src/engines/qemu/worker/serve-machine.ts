@@ -58,6 +58,7 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
       path: drive.path,
       allowParents,
       mergeable: mergeableParents(definition, drive.id),
+      mirrorPath: definition.mirrors?.[drive.id],
     });
     // QEMU may live, and be hostile: what lies at a layer's place may be a link to another machine's disk by now.
     if (isOwnLayer(definition, drive.path)) mustBelong(definition, drive.path, layers[0] ?? '');
@@ -164,5 +165,5 @@ async function answer(
 }
 
 function isDeciding(op: string): boolean {
-  return op === 'start' || op === 'save' || op === 'snapshot' || op === 'merge';
+  return op === 'start' || op === 'save' || op === 'snapshot' || op === 'merge' || op === 'break-mirror';
 }

@@ -97,6 +97,18 @@ export class VmWorker {
         return this.#snapshot(request, control);
       case 'merge':
         return this.#merge(request, control);
+      case 'hand-over':
+        this.#requirePhase('hand the machine over', 'running', 'paused');
+        this.#handOver();
+        return {};
+      case 'wait-mirror':
+        await this.#context.dataPlane.waitMirror(request.driveId, {
+          signal: control.signal,
+          onProgress: ({ phase, done, total }) => control.onProgress(phase, done, total),
+        });
+        return {};
+      case 'break-mirror':
+        return this.#breakMirror(request.driveId, request.switchOver);
       case 'commit':
         return this.#decide('commit');
       case 'abort':
@@ -285,6 +297,33 @@ export class VmWorker {
     return {};
   }
 
+  async #breakMirror(name: string, switchOver: boolean): Promise<unknown> {
+    this.#requirePhase('break a mirror', 'running', 'paused');
+    const { dataPlane } = this.#context;
+    if (!switchOver) {
+      await dataPlane.endMirror(name);
+      return {};
+    }
+    await this.#halt('break a mirror', 'merging');
+    try {
+      await dataPlane.closeMirror(name);
+    } catch (error) {
+      await this.#leaveMerging();
+      throw error;
+    }
+    const end = async (work: Promise<void>): Promise<void> => {
+      await work;
+      await this.#leaveMerging();
+    };
+    this.#prepared = {
+      kind: 'break-mirror',
+      commit: () => end(dataPlane.switchToMirror(name)),
+      abort: () => end(dataPlane.reopenMirror(name)),
+      keep: () => dataPlane.reopenMirror(name),
+    };
+    return {};
+  }
+
   /** Back to where the merge began; the guest may have been stopped by its disk meanwhile. */
   async #leaveMerging(): Promise<void> {
     if (this.#ending) return;
@@ -455,7 +494,9 @@ export class VmWorker {
     this.#ending ??= (async () => {
       await this.#attempt('the phase', () => this.#enter('stopping'));
       // QEMU does not end while requests of its own wait for an answer.
-      if (this.#prepared?.kind === 'merge') await this.#attempt('the merge', this.#prepared.keep);
+      const prepared = this.#prepared;
+      const holdsRequests = prepared?.kind === 'merge' || prepared?.kind === 'break-mirror';
+      if (holdsRequests) await this.#attempt('the held requests', prepared.keep);
       const qemu = this.#qemu;
       const isClosed = !qemu || (await this.#teardown(qemu, options.isAbrupt === true));
       const text = isClosed ? message : `${message} One of its disks could not be closed in order.`;

@@ -4,7 +4,7 @@ import { z } from 'zod';
  * The control protocol between commands and the worker of one machine: JSON lines over control.sock, version 1.
  *
  * What must be true in vm.json at the same moment as in the machine goes in two steps on one connection. `start`, `save`,
- * `snapshot` and `merge` end with everything prepared and nothing decided; the command then writes vm.json and sends `commit`.
+ * `snapshot`, `merge` and `break-mirror` end with everything prepared and nothing decided; the command then writes vm.json and sends `commit`.
  * If the connection ends between the two, the worker ends as well, and its successor reads in vm.json what was decided.
  */
 export const WIRE_VERSION = 1;
@@ -31,6 +31,12 @@ export const requestSchema = z.discriminatedUnion('op', [
   }),
   /** Merges a file of a drive's chain into its parent. Where it is the drive's own file, two steps as above; else one. */
   z.strictObject({ id, op: z.literal('merge'), driveId: guid, childPath: path, parentPath: path }),
+  /** Leaves the machine to a successor, which opens what this worker has no right to open. */
+  z.strictObject({ id, op: z.literal('hand-over') }),
+  /** Answered when the drive's mirror is the same as its disk. */
+  z.strictObject({ id, op: z.literal('wait-mirror'), driveId: guid }),
+  /** Ends a mirror. Where the drive goes on with it, two steps as above; else one. */
+  z.strictObject({ id, op: z.literal('break-mirror'), driveId: guid, switchOver: z.boolean() }),
   z.strictObject({ id, op: z.literal('commit') }),
   z.strictObject({ id, op: z.literal('abort') }),
   z.strictObject({ id, op: z.literal('shutdown') }),
