@@ -17,8 +17,10 @@ export interface CopyTarget {
 }
 
 export interface FollowingCopyOptions {
-  /** Data that is all zeros becomes zeros that take no space. */
-  readonly findZeroes: boolean;
+  /** The target reads as zero everywhere: zeros need no copying. */
+  readonly isTargetBlank: boolean;
+  /** Data that is all zeros becomes zeros that take no space; of a blank target, always. Default false. */
+  readonly findZeroes?: boolean;
 }
 
 /** So much at once holds up whoever waits for the disk by well under a millisecond. */
@@ -42,6 +44,7 @@ export class FollowingCopy {
   readonly sizeBytes: number;
   readonly #source: CopySource;
   readonly #target: CopyTarget;
+  readonly #isTargetBlank: boolean;
   readonly #findZeroes: boolean;
   readonly #buffer = new Uint8Array(SLICE_BYTES);
   #position = 0;
@@ -50,7 +53,8 @@ export class FollowingCopy {
     this.sizeBytes = source.sizeBytes;
     this.#source = source;
     this.#target = target;
-    this.#findZeroes = options.findZeroes;
+    this.#isTargetBlank = options.isTargetBlank;
+    this.#findZeroes = options.isTargetBlank || options.findZeroes === true;
   }
 
   get position(): number {
@@ -71,7 +75,7 @@ export class FollowingCopy {
       if (kind === 'data') {
         this.#copy(offset, count);
         bytes += count;
-      } else if (kind === 'zero') this.#target.writeZeroes(offset, count, true);
+      } else if (kind === 'zero') this.#zero(offset, count);
       this.#position = offset + count;
       if (bytes === SLICE_BYTES || ++runs === SLICE_RUNS) return;
     }
@@ -99,8 +103,12 @@ export class FollowingCopy {
 
   #copy(offset: number, length: number): void {
     this.#source.read(offset, this.#buffer, 0, length);
-    if (this.#findZeroes && isZero(this.#buffer, length)) this.#target.writeZeroes(offset, length, true);
+    if (this.#findZeroes && isZero(this.#buffer, length)) this.#zero(offset, length);
     else this.#target.write(offset, this.#buffer, 0, length);
+  }
+
+  #zero(offset: number, length: number): void {
+    if (!this.#isTargetBlank) this.#target.writeZeroes(offset, length, true);
   }
 }
 

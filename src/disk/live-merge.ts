@@ -48,7 +48,7 @@ export class LiveMerge {
       this.#endWriting();
       throw error;
     }
-    this.copy = new FollowingCopy(new OwnContents(chain.layerAt(depth).image), this.#parent, { findZeroes: false });
+    this.copy = new FollowingCopy(new OwnContents(chain.layerAt(depth).image), this.#parent, { isTargetBlank: false });
     this.device = depth === 0 ? new MirrorDevice(chain, this.copy) : undefined;
   }
 

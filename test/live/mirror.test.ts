@@ -23,7 +23,7 @@ describe('a mirror of a disk that is written to', () => {
       const target = VhdxImage.open(store);
       // What an earlier try left there.
       if (seed % 3 === 0) target.write(MIB, new Uint8Array(3 * MIB).fill(7), 0, 3 * MIB);
-      const copy = new FollowingCopy(new WholeDevice(chain), target, { findZeroes: true });
+      const copy = new FollowingCopy(new WholeDevice(chain), target, { isTargetBlank: false, findZeroes: true });
       const device = new MirrorDevice(chain, copy);
       while (!copy.isComplete) {
         device.follow((following) => following.step());
@@ -57,7 +57,7 @@ describe('a mirror of a disk that is written to', () => {
         const target = VhdxImage.open(store, { backgroundFlush: false });
         if (fault === 'a full disk') store.capacityBytes = store.size() + seed * MIB;
         else store.failWrite = store.counts.write + 4 * seed;
-        const copy = new FollowingCopy(new WholeDevice(chain), target, { findZeroes: true });
+        const copy = new FollowingCopy(new WholeDevice(chain), target, { isTargetBlank: false, findZeroes: true });
         const device = new MirrorDevice(chain, copy);
         for (let step = 0; step < 60; step++) {
           if (!copy.isComplete) device.follow((following) => following.step());
@@ -93,7 +93,10 @@ describe('a mirror of a disk that is written to', () => {
       }
     };
     const read = source.read.bind(source);
-    const copy = new FollowingCopy({ sizeBytes: DISK_BYTES, read, runs }, target, { findZeroes: true });
+    const copy = new FollowingCopy({ sizeBytes: DISK_BYTES, read, runs }, target, {
+      isTargetBlank: false,
+      findZeroes: true,
+    });
     while (!copy.isComplete) copy.step();
     expect(store.size() - before).toBeLessThanOrEqual(2 * MIB);
   });

@@ -57,19 +57,19 @@ export class QemuDiskService extends FileDisks implements DiskService {
   }
 
   override async mirror(path: string, targetPath: string, options: LongOptions = {}): Promise<void> {
-    const { vmId, driveId } = await this.#runningDrive(path);
+    const { vmId, driveId } = await this.#driveOf(path);
     const folder = await canonicalPath(dirname(resolve(targetPath)));
     await startMirror(this.#context, vmId, driveId, join(folder, basename(targetPath)), options);
   }
 
   override async breakMirror(path: string, options: BreakMirrorOptions = {}): Promise<BrokenMirror> {
-    const { vmId, driveId } = await this.#runningDrive(path);
+    const { vmId, driveId } = await this.#driveOf(path);
     const { switchToMirror = false, ...long } = options;
     return breakMirror(this.#context, vmId, driveId, switchToMirror, long);
   }
 
   /** The drive that a file belongs to: its present file, or the one that was attached. */
-  async #runningDrive(path: string): Promise<{ readonly vmId: string; readonly driveId: string }> {
+  async #driveOf(path: string): Promise<{ readonly vmId: string; readonly driveId: string }> {
     const wanted = await canonicalPath(path);
     for (const definition of await this.#context.store.list()) {
       for (const { id, path: present } of definition.specification.hardDiskDrives) {

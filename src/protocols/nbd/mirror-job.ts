@@ -32,7 +32,7 @@ export class MirrorJob {
     this.target = target;
     this.#export = served;
     this.#disk = disk;
-    this.#copy = new FollowingCopy(new WholeDevice(disk), target, { findZeroes: true });
+    this.#copy = new FollowingCopy(new WholeDevice(disk), target, { isTargetBlank: false, findZeroes: true });
     this.#device = new MirrorDevice(disk, this.#copy);
     served.replaceDevice(this.#device);
     this.#synchronized.promise.catch(() => {}); // whoever waits hears of it
