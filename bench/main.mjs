@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const BENCHMARKS = ['rct', 'nbd', 'vhd', 'vm-start', 'cli-start'];
+const BENCHMARKS = ['rct', 'nbd', 'vhd', 'convert', 'compare', 'vm-start', 'cli-start'];
 
 const asked = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
 const unknown = asked.filter((name) => !BENCHMARKS.includes(name));

@@ -32,7 +32,8 @@ export async function convertToForeign(
     let copiedBytes = 0;
     if (!plain) {
       const bulk = startImage(store, { format: 'raw', spec: { type: 'dynamic', virtualSizeBytes: sizeBytes } });
-      copiedBytes = (await copyData(source, bulk, store, { ...options, phase: 'copy' })).writtenBytes;
+      copiedBytes = (await copyData(source, bulk, store, { ...options, phase: 'copy', isTemporary: true }))
+        .writtenBytes;
     }
     const watch = watchGrowth(file, store.allocatedBytes(), options);
     try {

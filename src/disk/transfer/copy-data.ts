@@ -18,6 +18,12 @@ const RUNS_PER_TURN = 256;
 /** Through memory, where the kernel cannot copy by itself. */
 const BUFFER_BYTES = 2 * 2 ** 20;
 
+export interface CopyOptions extends LongOptions {
+  readonly phase: string;
+  /** The target is only for a while: what is written need not reach storage. */
+  readonly isTemporary?: boolean;
+}
+
 export interface CopyResult {
   /** Bytes that were written. */
   readonly writtenBytes: number;
@@ -32,7 +38,7 @@ export async function copyData(
   source: DiskSource,
   target: BulkTarget,
   store: ByteStore,
-  options: LongOptions & { readonly phase: string },
+  options: CopyOptions,
 ): Promise<CopyResult> {
   const copier = new Copier(target, store);
   const flush = new EarlyFlush(store);
@@ -44,12 +50,7 @@ export async function copyData(
   return { writtenBytes: copier.movedBytes };
 }
 
-async function copyRuns(
-  source: DiskSource,
-  copier: Copier,
-  flush: EarlyFlush,
-  options: LongOptions & { readonly phase: string },
-): Promise<void> {
+async function copyRuns(source: DiskSource, copier: Copier, flush: EarlyFlush, options: CopyOptions): Promise<void> {
   const total = source.sizeBytes;
   const report = throttleProgress(options.onProgress);
   let movedAtTurn = 0;
@@ -62,7 +63,7 @@ async function copyRuns(
       // Lets an abort and everything else in the process have its turn: now and then, since a turn is not for nothing.
       if (copier.movedBytes - movedAtTurn >= MAX_COPY_BYTES || ++runs % RUNS_PER_TURN === 0) {
         movedAtTurn = copier.movedBytes;
-        flush.advance(copier.movedBytes);
+        if (options.isTemporary !== true) flush.advance(copier.movedBytes);
         report({ phase: options.phase, done: run.offset + done, total });
         await turn();
         throwIfAborted(options.signal, 'copying the disk');
