@@ -66,7 +66,7 @@ export const command = defineCommand({
     });
     if (global.dryRun)
       return wouldDo(`copy ${args.source} to the ${kindOf(result)} file ${args.target}`, { ...result });
-    const sizes = `${showBytes(result.virtualSizeBytes)}, ${showBytes(result.allocatedBytes)} on storage`;
+    const sizes = `${showBytes(result.virtualSizeBytes)}, ${showBytes(result.copiedBytes)} of it data`;
     output.done(result, `Made ${args.target}: ${kindOf(result)}, ${sizes}.`);
     return undefined;
   },
