@@ -65,4 +65,11 @@ test('a file that a VHD Set keeps is changed through the set', async () => {
   const { leafPath: third } = await disks.setInfo(at('disk.vhds'));
   await disks.mayChange(third);
   await expect(disks.merge(third)).rejects.toMatchObject({ code: 'in-use' });
+  class SavedOnSet extends FileDisks {
+    override async users(path: string): Promise<readonly DiskUser[]> {
+      return path === at('disk.vhds') ? [{ id: '1', name: 'web1', as: 'drive', conflict: 'which is Saved' }] : [];
+    }
+  }
+  await expect(new SavedOnSet().mayChange(third)).rejects.toMatchObject({ code: 'in-use', detail: { vm: 'web1' } });
+  await expect(new SavedOnSet().takeSetSnapshot(at('disk.vhds'))).rejects.toMatchObject({ code: 'in-use' });
 });

@@ -110,6 +110,16 @@ export class FileDisks {
     return mergeVhd(resolve(path), options);
   }
 
+  async #refuseUsed(path: string, usedPath: string): Promise<void> {
+    for (const { id, name, conflict } of await this.users(usedPath)) {
+      if (conflict === null) continue;
+      throw new HvError('in-use', `${path} is used by the machine "${name}", ${conflict}`, {
+        detail: { path, vm: name, id, conflict },
+        hint: 'Change it through the machine, or use --force.',
+      });
+    }
+  }
+
   async #mayMerge({ path, childPath, isMerged }: MergeStep, options: MergeVhdOptions & ChangeOptions): Promise<void> {
     const { signal, keepFiles = false } = options;
     // The source itself is only read; disks that stand on it are linked anew when it goes.
@@ -265,8 +275,9 @@ export class FileDisks {
     await this.mayChange(path, { force: options.force, signal: options.signal });
     if (options.force === true) return;
     const { allPaths } = await vhdSetInfo(resolve(path), { allowParents: options.allowParents });
+    const own = new Set((await this.users(resolve(path))).map(({ id }) => id));
     for (const file of allPaths) {
-      const [user] = await this.users(file);
+      const user = (await this.users(file)).find(({ id }) => !own.has(id));
       if (!user) continue;
       throw new HvError('in-use', `${file}, a file of ${path}, is used by the machine "${user.name}"`, {
         detail: { path, file, vm: user.name, id: user.id },
@@ -302,13 +313,9 @@ export class FileDisks {
    */
   async mayChange(path: string, options: MayChangeOptions = {}): Promise<void> {
     if (options.force === true) return;
-    for (const { id, name, conflict } of await this.users(resolve(path))) {
-      if (conflict === null) continue;
-      throw new HvError('in-use', `${path} is used by the machine "${name}", ${conflict}`, {
-        detail: { path, vm: name, id, conflict },
-        hint: 'Change it through the machine, or use --force.',
-      });
-    }
+    await this.#refuseUsed(path, resolve(path));
+    // A machine may use the file through its set.
+    for (const { setPath } of setsOf(path)) await this.#refuseUsed(path, setPath);
     refuseKept(path, false);
     await refuseParent(path, options);
   }
@@ -323,8 +330,7 @@ function noMounts(path: string): HvError {
 
 /** A set's files are its own: only the one in use may be written to, and none may go. */
 function refuseKept(path: string, isRemoved: boolean): void {
-  const real = realPathOf(path);
-  for (const { setPath, isLeaf } of real === undefined ? [] : setsKeeping(real)) {
+  for (const { setPath, isLeaf } of setsOf(path)) {
     if (isLeaf && !isRemoved) continue;
     throw new HvError('in-use', `${path} belongs to the VHD Set ${setPath}`, {
       detail: { path, setPath, isLeaf },
@@ -333,11 +339,12 @@ function refuseKept(path: string, isRemoved: boolean): void {
   }
 }
 
-function realPathOf(path: string): string | undefined {
+function setsOf(path: string): ReturnType<typeof setsKeeping> {
   try {
-    return realpathSync(resolve(path));
-  } catch {
-    return undefined; // Opening it says why.
+    return setsKeeping(realpathSync(resolve(path)));
+  } catch (error) {
+    if (isHvError(error)) throw error;
+    return []; // Opening it says why.
   }
 }
 

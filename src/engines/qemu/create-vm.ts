@@ -82,7 +82,9 @@ async function planDisk(
   const chain = await openVhd(path, { readOnly: false, allowParents: allowedParents });
   let parents: string[];
   try {
-    parents = chain instanceof DiskChain ? chain.layers.slice(1).map((layer) => layer.path) : [];
+    // All but the disk itself; of a VHD Set, which only names its disk, all.
+    parents =
+      chain instanceof DiskChain ? chain.layers.map((layer) => layer.path).filter((layer) => layer !== path) : [];
   } finally {
     await chain.close();
   }

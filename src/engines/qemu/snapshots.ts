@@ -69,6 +69,7 @@ export class QemuSnapshotService implements SnapshotService {
     const wanted = validName(name, 'snapshot name');
     return this.#context.withLock(vmId, long.signal, async (found) => {
       await judge(this.#context, found, 'createSnapshot');
+      mustHaveOwnDisks(found);
       if (found.snapshots.some((snapshot) => nameKey(snapshot.name) === nameKey(wanted))) {
         throw new HvError('already-exists', `a snapshot named ${JSON.stringify(wanted)} exists already`, {
           detail: { name: wanted },
@@ -265,6 +266,16 @@ function withLayers(
       path: join(definition.dataPath, layerFile(layerId, drive)),
     })),
   };
+}
+
+/** A VHD Set has snapshots of its own: a machine's layers on its disk would be lost with the next one that is applied. */
+function mustHaveOwnDisks({ specification, id }: VmDefinition): void {
+  const set = specification.hardDiskDrives.find(({ path }) => path.toLowerCase().endsWith('.vhds'));
+  if (!set) return;
+  throw new HvError('unsupported', `a machine whose disk is a VHD Set gets no snapshots: ${set.path}`, {
+    detail: { id, path: set.path },
+    hint: 'Stop the machine and take a snapshot of the set: hv vhdset snapshot.',
+  });
 }
 
 function withSnapshot(
