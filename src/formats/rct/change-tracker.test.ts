@@ -4,7 +4,6 @@ import { randomGuid } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import { MemoryStore } from '../../store/index.ts';
 import { FaultStore } from '../../store/testing/fault-store.ts';
-import { createVhdx, VhdxImage } from '../vhdx/index.ts';
 import { ChangeTracker } from './change-tracker.ts';
 import { parseChangeTrackingId } from './change-tracking-id.ts';
 import { UNIT_MAP_OFFSET } from './format.ts';
@@ -15,14 +14,6 @@ const GUID = randomGuid();
 const everything = Number.POSITIVE_INFINITY;
 
 const stateOf = (sizeBytes: number) => ({ sizeBytes, fileWriteGuid: GUID, headerSequence: 7n });
-const sector = (value: number): Uint8Array => new Uint8Array(512).fill(value);
-
-function newDisk(sizeBytes = 256 * MIB): MemoryStore {
-  const disk = new MemoryStore();
-  createVhdx(disk, { type: 'dynamic', virtualSizeBytes: sizeBytes, blockSizeBytes: MIB });
-  return disk;
-}
-
 describe('a change tracker', () => {
   test('of a disk of 64 TiB takes little memory and finds changes at both ends at once', () => {
     const store = new MemoryStore();
@@ -59,46 +50,6 @@ describe('a change tracker', () => {
       tracker.beforeChange(gibibyte * 128 * 1024 * MIB, 4096);
     }
     expect(flushes() - quiet).toBeGreaterThan(2);
-  });
-
-  test.each(['write', 'flush'] as const)('never stops its disk: after a failed %s the ids are void', async (what) => {
-    const disk = newDisk();
-    const failing = new FaultStore();
-    const id = ChangeTracker.create(failing, VhdxImage.open(disk).state).state().mostRecentId ?? '';
-    const total = { write: failing.counts.write, flush: failing.counts.flush };
-    let voided = 0;
-    for (let nth = 1; nth <= 4; nth++) {
-      const copy = disk.clone();
-      const store = new FaultStore(failing.content());
-      if (what === 'write') store.failWrite = nth;
-      else store.failFlush = nth;
-      const image = VhdxImage.open(copy, { changes: ChangeTracker.open(store) });
-      image.write(5 * MIB, sector(1), 0, 512);
-      await image.flush();
-      image.write(100 * MIB, sector(2), 0, 512);
-      await image.close();
-      const later = ChangeTracker.open(store);
-      const again = VhdxImage.open(copy, { changes: later, readOnly: true });
-      const bytes = new Uint8Array(512);
-      again.read(100 * MIB, bytes, 0, 512);
-      expect(bytes).toEqual(sector(2));
-      // A file that did not fit any more has begun anew.
-      if (!later.knows(id)) {
-        voided++;
-        expect(() => later.query(id, 0, 256 * MIB, everything)).toThrow(
-          expect.objectContaining({ detail: expect.objectContaining({ reason: 'tracking-broken' }) }),
-        );
-        continue;
-      }
-      const offsets = later.query(id, 0, 256 * MIB, everything).ranges;
-      for (const offset of [5 * MIB, 100 * MIB]) {
-        expect(
-          offsets.some((range) => range.offsetBytes <= offset && offset < range.offsetBytes + range.lengthBytes),
-        ).toBe(true);
-      }
-    }
-    expect(total.write).toBeGreaterThan(0);
-    expect(voided).toBeGreaterThan(0);
   });
 
   test('takes a damaged page of its map for changed, all of it', () => {
