@@ -131,6 +131,34 @@ describe.skipIf(missing.get('fuse') !== null)(`a disk as files${skipped('fuse')}
     await expect(fixture.host.disks.mount(fixture.disk, { signal })).rejects.toMatchObject({ code: 'aborted' });
   });
 
+  it('is whole or not there when the command is killed or gives up at any moment', async () => {
+    const env = { HV_HOME: fixture.home };
+    for (const delayMs of [300, 450, 600]) {
+      const child = await hv(['vhd', 'mount', fixture.disk], {
+        env,
+        onStart: (started) => setTimeout(() => started.kill('SIGKILL'), delayMs),
+      });
+      const shown = await mounted();
+      if (child.status === 0) expect(shown).toMatchObject([{ state: 'attached' }]);
+      await fixture.host.disks.dismount(fixture.disk).catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'not-found' });
+      });
+      const again = await fixture.host.disks.mount(fixture.disk);
+      await fixture.host.disks.dismount(fixture.disk);
+      expect(again.state).toBe('attached');
+      expect(await leftovers()).toEqual([]);
+    }
+    for (const delayMs of [1, 120]) {
+      const signal = AbortSignal.timeout(delayMs);
+      const outcome = await fixture.host.disks.mount(fixture.disk, { signal }).catch((error: unknown) => error);
+      if (outcome instanceof Error) expect(outcome).toMatchObject({ code: 'aborted' });
+      else await fixture.host.disks.dismount(fixture.disk);
+      expect(await leftovers()).toEqual([]);
+    }
+    expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(fixture.run);
+    if (isRoot()) expect(await sh('losetup --list --noheadings --output BACK-FILE')).not.toContain(fixture.run);
+  });
+
   it('is closed in order when somebody else unmounts its files', async () => {
     const disk = await fixture.host.disks.mount(fixture.disk, { way: 'fuse' });
     await writeInto(disk.filePath, SIZE_BYTES / 2, Buffer.from('by hand'));

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { abortedError, sleep, throwIfAborted, withDeadline } from '../../../async/index.ts';
 import type { AttachedDisk, MountVhdOptions } from '../../../disk/index.ts';
@@ -102,7 +102,7 @@ export class Mounts {
     const at = mountPaths(this.#paths, path);
     await using _lock = await this.#lock(options.signal);
     const record = await readMountRecord(at);
-    if (!record && !(await isThere(at))) throw notMounted(path);
+    if (!record && !existsSync(at.folder)) throw notMounted(path);
     if (!record || !isServed(record)) {
       await cleanUp(at);
       return;
@@ -233,7 +233,7 @@ function notMounted(path: string): HvError {
   return new HvError('not-found', `${path} is not mounted`, { detail: { path }, hint: 'See hv vhd list-attached.' });
 }
 
-async function isThere(at: MountPaths): Promise<boolean> {
+async function isShown(at: MountPaths): Promise<boolean> {
   return (await readMounts()).some(({ mountPath }) => mountPath === at.files);
 }
 
@@ -269,7 +269,7 @@ async function detachLoops({ files }: MountPaths): Promise<void> {
 async function unmountFiles(at: MountPaths, path: string): Promise<void> {
   const deadline = performance.now() + BUSY_MS;
   for (;;) {
-    if (!(await isThere(at))) return; // somebody did it already
+    if (!(await isShown(at))) return; // somebody did it already
     try {
       await unmountFuse(at.files);
       return;

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { withDeadline } from '../../../async/index.ts';
+import { sleep, withDeadline } from '../../../async/index.ts';
 import {
   type AttachedPartition,
   type OpenDisk,
@@ -25,6 +25,16 @@ const UNMOUNTED_MS = 30_000;
 const FIRST_USER = 0x7a00_0000;
 const USER_COUNT = 0x10_0000;
 
+/** A command that looks at the disk, or a worker that just leaves, holds it for a moment. */
+const HELD_FOR_A_MOMENT_MS = 1000;
+
+let ready = false;
+
+/** The record is written: whoever comes finds this worker, though its starter may be gone. */
+export function isReady(): boolean {
+  return ready;
+}
+
 /**
  * Shows one disk until its files are unmounted, then closes it.
  *
@@ -36,7 +46,7 @@ const USER_COUNT = 0x10_0000;
 export async function serveMount(order: MountOrder): Promise<void> {
   process.title = `hv-mount ${order.path}`;
   const at = mountPaths(resolvePaths({ home: order.home, run: order.run }), order.path);
-  const disk = await openVhd(order.path, { readOnly: order.readOnly, allowParents: order.allowParents });
+  const disk = await openSoon(order);
   let channel: FuseChannel | undefined;
   let hasFailed = false;
   try {
@@ -62,6 +72,18 @@ export async function serveMount(order: MountOrder): Promise<void> {
     throw error;
   } finally {
     if (hasFailed) await disk.close();
+  }
+}
+
+async function openSoon({ path, readOnly, allowParents }: MountOrder): Promise<OpenDisk> {
+  const deadline = performance.now() + HELD_FOR_A_MOMENT_MS;
+  for (;;) {
+    try {
+      return await openVhd(path, { readOnly, allowParents });
+    } catch (error) {
+      if (!isHvError(error, 'in-use') || performance.now() > deadline) throw error;
+    }
+    await sleep(20);
   }
 }
 
@@ -119,6 +141,7 @@ async function announce(
     const uid = FIRST_USER + (Number.parseInt(at.folder.slice(-8), 16) % USER_COUNT);
     dropPrivileges({ uid, gid: uid });
   }
+  ready = true;
   process.send?.({ ready: true });
   if (process.connected) process.disconnect();
   return server;
