@@ -41,31 +41,66 @@ export function* zeroRuns(bitmap: Uint8Array, bits: number): Generator<BitRun> {
 /** Ranges that belong to something, to be held against free ones that come in order. */
 export class OwnedRanges {
   readonly #starts: Float64Array;
-  readonly #lengths: Float64Array;
+  readonly #ends: Float64Array;
+  /** The furthest end of all ranges up to each, so that a long one is not lost behind short ones. */
+  readonly #reach: Float64Array;
   #next = 0;
 
-  /** In any order; they may overlap. */
-  constructor(ranges: readonly FreeRange[]) {
-    const sorted = [...ranges].sort((a, b) => a.offset - b.offset);
-    this.#starts = Float64Array.from(sorted, ({ offset }) => offset);
-    this.#lengths = Float64Array.from(sorted, ({ length }) => length);
-    // Each end counts for all before it too, so that a long range is not lost behind short ones.
-    let end = 0;
-    for (let index = 0; index < sorted.length; index++) {
-      const start = this.#starts[index] ?? 0;
-      end = Math.max(end, start + (this.#lengths[index] ?? 0));
-      this.#lengths[index] = end - start;
+  /** @param ranges in any order; they may overlap. There may be millions: only their numbers are kept. */
+  constructor(ranges: Iterable<FreeRange> | OwnedRanges) {
+    if (ranges instanceof OwnedRanges) {
+      this.#starts = ranges.#starts;
+      this.#ends = ranges.#ends;
+      this.#reach = ranges.#reach;
+      return;
     }
+    const starts: number[] = [];
+    const ends: number[] = [];
+    let isSorted = true;
+    for (const { offset, length } of ranges) {
+      isSorted &&= offset >= (starts.at(-1) ?? 0);
+      starts.push(offset);
+      ends.push(offset + length);
+    }
+    this.#starts = new Float64Array(starts.length);
+    this.#ends = new Float64Array(starts.length);
+    this.#reach = new Float64Array(starts.length);
+    const order = Uint32Array.from(starts.keys());
+    if (!isSorted) order.sort((a, b) => (starts[a] ?? 0) - (starts[b] ?? 0));
+    let reach = 0;
+    for (let index = 0; index < order.length; index++) {
+      const from = order[index] ?? 0;
+      const end = ends[from] ?? 0;
+      reach = Math.max(reach, end);
+      this.#starts[index] = starts[from] ?? 0;
+      this.#ends[index] = end;
+      this.#reach[index] = reach;
+    }
+  }
+
+  /** The same ranges, gone through once more from the start. */
+  again(): OwnedRanges {
+    return new OwnedRanges(this);
   }
 
   /** Whether a range overlaps any; each call's range starts at or after the one before. */
   overlaps(offset: number, length: number): boolean {
-    while (
-      this.#next < this.#starts.length &&
-      (this.#starts[this.#next] ?? 0) + (this.#lengths[this.#next] ?? 0) <= offset
-    ) {
-      this.#next++;
-    }
+    this.#skipTo(offset);
     return this.#next < this.#starts.length && (this.#starts[this.#next] ?? 0) < offset + length;
+  }
+
+  /** The parts of ranges that lie in a range, by their start; each call's range starts at or after the one before. */
+  *within(offset: number, length: number): Generator<FreeRange> {
+    this.#skipTo(offset);
+    for (let index = this.#next; index < this.#starts.length; index++) {
+      const start = Math.max(offset, this.#starts[index] ?? 0);
+      if (start >= offset + length) return;
+      const end = Math.min(offset + length, this.#ends[index] ?? 0);
+      if (end > start) yield { offset: start, length: end - start };
+    }
+  }
+
+  #skipTo(offset: number): void {
+    while (this.#next < this.#reach.length && (this.#reach[this.#next] ?? 0) <= offset) this.#next++;
   }
 }

@@ -1,5 +1,5 @@
 import { type FileSystem, type FreeRange, joinRanges, type VolumeBytes, type VolumeState } from '../file-system.ts';
-import { OwnedRanges, zeroRuns } from '../free-runs.ts';
+import { type BitRun, OwnedRanges, zeroRuns } from '../free-runs.ts';
 import { corrupt } from './corruption.ts';
 import {
   INCOMPAT,
@@ -58,26 +58,22 @@ function* freeRanges(volume: VolumeBytes, superblock: Superblock): Generator<Fre
   const table = new GroupTable(volume, superblock);
   const owned = new OwnedRanges(structures(table, superblock));
   // The same again, to work out the bitmaps that were never written.
-  const metadata = new OwnedRanges(structures(table, superblock));
+  const metadata = owned.again();
   for (let number = 0; number < superblock.groups; number++) {
     const group = table.group(number);
     const first = table.firstBlock(number);
     const clusters = Math.ceil(table.blockCount(number) / blocksPerCluster);
-    let bitmap: Uint8Array;
+    let runs: Iterable<BitRun>;
     if (group.isUninitialized) {
-      bitmap = new Uint8Array(clustersPerGroup / 8);
-      // Every cluster that a structure touches is in use, all others are free.
-      for (let cluster = 0; cluster < clusters; cluster++) {
-        if (!metadata.overlaps(first + cluster * blocksPerCluster, blocksPerCluster)) continue;
-        bitmap[cluster >> 3] = (bitmap[cluster >> 3] ?? 0) | (1 << (cluster & 7));
-      }
+      runs = runsBetween(metadata.within(first, clusters * blocksPerCluster), first, clusters, blocksPerCluster);
     } else {
       const offset = group.blockBitmap * blockSizeBytes;
-      bitmap = volume.read(offset, clustersPerGroup / 8);
+      const bitmap = volume.read(offset, clustersPerGroup / 8);
       mustHaveChecksum(superblock, bitmap, group.bitmapChecksum, offset);
+      runs = zeroRuns(bitmap, clusters);
     }
     let freeClusters = 0;
-    for (const run of zeroRuns(bitmap, clusters)) {
+    for (const run of runs) {
       freeClusters += run.count;
       const start = first + run.first * blocksPerCluster;
       const end = Math.min(blocks, start + run.count * blocksPerCluster);
@@ -92,20 +88,33 @@ function* freeRanges(volume: VolumeBytes, superblock: Superblock): Generator<Fre
   }
 }
 
+/** A group whose bitmap was never written: every cluster that a structure touches is in use, all others are free. */
+function* runsBetween(
+  used: Iterable<FreeRange>,
+  firstBlock: number,
+  clusters: number,
+  blocksPerCluster: number,
+): Generator<BitRun> {
+  let at = 0;
+  for (const { offset, length } of used) {
+    const from = Math.floor((offset - firstBlock) / blocksPerCluster);
+    if (from > at) yield { first: at, count: from - at };
+    at = Math.max(at, Math.ceil((offset + length - firstBlock) / blocksPerCluster));
+  }
+  if (at < clusters) yield { first: at, count: clusters - at };
+}
+
 /** In blocks: every copy of the superblock and the descriptors, and each group's bitmaps and inode table. */
-function structures(table: GroupTable, superblock: Superblock): FreeRange[] {
-  const found: FreeRange[] = [{ offset: 0, length: superblock.firstDataBlock + 1 }];
+function* structures(table: GroupTable, superblock: Superblock): Generator<FreeRange> {
+  yield { offset: 0, length: superblock.firstDataBlock + 1 };
   for (let number = 0; number < superblock.groups; number++) {
     const base = table.baseBlocks(number);
-    if (base > 0) found.push({ offset: table.firstBlock(number), length: base });
+    if (base > 0) yield { offset: table.firstBlock(number), length: base };
     const { blockBitmap, inodeBitmap, inodeTable } = table.group(number);
-    found.push(
-      { offset: blockBitmap, length: 1 },
-      { offset: inodeBitmap, length: 1 },
-      { offset: inodeTable, length: table.inodeTableBlocks },
-    );
+    yield { offset: blockBitmap, length: 1 };
+    yield { offset: inodeBitmap, length: 1 };
+    yield { offset: inodeTable, length: table.inodeTableBlocks };
   }
-  return found;
 }
 
 function mustHaveChecksum(superblock: Superblock, bitmap: Uint8Array, stored: number, offset: number): void {
