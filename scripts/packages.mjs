@@ -22,7 +22,7 @@ const template = [
 const compare = [
   { package: 'libvhdi-utils', brings: ['vhdiinfo'] },
   { package: 'python3-libvhdi', brings: [] },
-  { package: '7zip', brings: ['7zz'] }, // reads chains of VHD files, finding the parents itself
+  { package: '7zip', brings: [] }, // 7zz or 7z, by the system's version: reads chains of VHD files, finding the parents itself
   { package: 'libnbd-bin', brings: ['nbdinfo', 'nbdcopy'] },
   { package: 'nbdkit', brings: ['nbdkit'] },
   { package: 'fuse3', brings: ['fusermount3'] },

@@ -24,7 +24,9 @@ function hasVhdiModule(): boolean {
     return false; // Python or the module is missing: the title of the test says so.
   }
 }
-const needsSevenZip = test.skipIf(!hasProgram('7zz'));
+/** Its package brings the one or the other. */
+const SEVEN_ZIP = ['7zz', '7z'].find(hasProgram);
+const needsSevenZip = test.skipIf(SEVEN_ZIP === undefined);
 const needsVhdiModule = test.skipIf(!hasVhdiModule());
 
 /** Opens a chain, leaf first, each file told its parent, and copies what it reads. */
@@ -72,7 +74,10 @@ async function makeLayer(folder: TemporaryFolder, depth: number, parentPath: str
 
 /** What 7-Zip reads from a VHD and the parents that its locators lead to. */
 function sevenZipContent(folder: TemporaryFolder, path: string): Buffer {
-  execFileSync('7zz', ['x', '-tVHD', '-y', `-o${folder.file('unpacked')}`, path], { stdio: 'pipe', cwd: '/' });
+  execFileSync(SEVEN_ZIP ?? '7zz', ['x', '-tVHD', '-y', `-o${folder.file('unpacked')}`, path], {
+    stdio: 'pipe',
+    cwd: '/',
+  });
   return rawContent(join(folder.file('unpacked'), `${basename(path, '.vhd')}.img`));
 }
 
