@@ -4,7 +4,7 @@ import { type ChangedRange, ChangeTracker } from '../formats/rct/index.ts';
 import { VhdxImage } from '../formats/vhdx/index.ts';
 import { createFile } from './create-file.ts';
 import type { ChainLayer } from './open-chain.ts';
-import { mustOpenTracker } from './open-tracker.ts';
+import { mustOpenTracker, trackerForWriting } from './open-tracker.ts';
 import { removeTrackingFile, trackingPath } from './tracking-file.ts';
 
 /** Windows: the change tracking state of GetVirtualDiskInformation. */
@@ -214,6 +214,14 @@ function observe(image: VhdxImage, tracker: ChangeTracker): void {
     throw error;
   }
   image.observeChanges(tracker);
+}
+
+/** The tracker of a file that is opened anew for writing; the image that read it has none any more. */
+export function handOverTracker(layer: ChainLayer): ChangeTracker | undefined {
+  const present = trackerOf(layer);
+  if (!present || !(layer.image instanceof VhdxImage)) return undefined;
+  layer.image.stopObserving();
+  return trackerForWriting(present);
 }
 
 function dropTracker(image: VhdxImage): void {

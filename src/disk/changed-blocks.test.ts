@@ -103,6 +103,23 @@ describe('changed blocks', () => {
     expect(await changeTrackingState(path)).toEqual({ enabled: true, newerChanges: true, mostRecentId });
   });
 
+  test('of a parent that is written to under an open child are tracked on', async () => {
+    const { mostRecentId } = await enableChangeTracking(path);
+    const since = mostRecentId ?? '';
+    {
+      await using disk = openChain(path);
+      disk.write(0, new Uint8Array(512).fill(1), 0, 512);
+      disk.prepareChild(join(folder, 'layer.avhdx'));
+      await disk.commitChild();
+      // As a merge does: twice, with an end of writing in between.
+      for (const unit of [5, 9]) {
+        disk.makeWritable(1).write(unit * UNIT, new Uint8Array(512).fill(2), 0, 512);
+        disk.makeReadOnly(1);
+      }
+    }
+    expect((await queryChanges(path, since)).ranges).toEqual(units(0, 5, 9));
+  });
+
   test('an id that was never made, or that was thrown away, is not known', async () => {
     const { mostRecentId } = await enableChangeTracking(path);
     await disableChangeTracking(path);

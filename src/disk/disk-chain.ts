@@ -2,13 +2,13 @@ import { realpathSync, unlinkSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fromSystemError, HvError, invariant, isSystemError } from '../errors/index.ts';
 import type { DiskImage, DiskType, Segment } from '../formats/disk-image.ts';
-import { VhdxImage } from '../formats/vhdx/index.ts';
 import type { BlockDevice, Extent, FileRange } from './block-device.ts';
 import {
   type ChangeTrackingInfo,
   type DiskChanges,
   disableTracking,
   enableTracking,
+  handOverTracker,
   type QueryChangesOptions,
   queryChain,
   takeReferencePoint,
@@ -258,11 +258,11 @@ export class DiskChain implements BlockDevice, AsyncDisposable {
     }
     const store = layer.writeAccess.take();
     try {
-      const image = openImage(store, { readOnly: false, format: layer.image.format });
+      const tracker = handOverTracker(layer);
+      const image = openImage(store, { readOnly: false, format: layer.image.format, tracker });
       const below = this.#layers[depth + 1];
       if (below) image.setParent(below.image);
       this.#replaceLayer(depth, { ...layer, image });
-      if (layer.image instanceof VhdxImage) layer.image.changes?.close();
       return image;
     } catch (error) {
       layer.writeAccess.giveBack();

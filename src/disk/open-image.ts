@@ -1,5 +1,6 @@
 import { HvError } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
+import type { ChangeTracker } from '../formats/rct/index.ts';
 import { hasVhdSignature, VhdImage } from '../formats/vhd/index.ts';
 import { hasVhdxSignature, VhdxImage } from '../formats/vhdx/index.ts';
 import type { ByteStore } from '../store/index.ts';
@@ -10,6 +11,8 @@ export interface OpenImageOptions {
   readonly readOnly: boolean;
   /** What the caller knows the file to be. Default: what its signature says. */
   readonly format?: DiskImage['format'] | undefined;
+  /** Of a VHDX file, in place of one that is opened for it; the image closes it. */
+  readonly tracker?: ChangeTracker | undefined;
 }
 
 /**
@@ -20,7 +23,7 @@ export interface OpenImageOptions {
 export function openImage(store: ByteStore, options: OpenImageOptions): DiskImage {
   const { readOnly, format } = options;
   const found = format ?? imageFormatOf(store);
-  if (found === 'vhdx') return openVhdx(store, readOnly);
+  if (found === 'vhdx') return openVhdx(store, readOnly, options.tracker);
   return VhdImage.open(store, { readOnly });
 }
 
@@ -32,8 +35,8 @@ function imageFormatOf(store: ByteStore): DiskImage['format'] {
 }
 
 /** Opens a VHDX file; whoever changes it this way has the changes tracked, where they are. @throws HvError as openImage */
-export function openVhdx(store: ByteStore, readOnly: boolean): VhdxImage {
-  const changes = openTracker(store.name, readOnly ? 'read' : 'write');
+export function openVhdx(store: ByteStore, readOnly: boolean, tracker?: ChangeTracker): VhdxImage {
+  const changes = tracker ?? openTracker(store.name, readOnly ? 'read' : 'write');
   try {
     return VhdxImage.open(store, { readOnly, hostRun: hostRun(), changes });
   } catch (error) {

@@ -1,5 +1,6 @@
 import { isHvError } from '../errors/index.ts';
 import { ChangeTracker } from '../formats/rct/index.ts';
+import { FileStore } from '../store/index.ts';
 import { openTrackingFile } from './tracking-file.ts';
 
 /**
@@ -24,5 +25,22 @@ export function mustOpenTracker(diskPath: string, access: 'read' | 'write'): Cha
   } catch (error) {
     store.close();
     throw error;
+  }
+}
+
+/**
+ * The tracker for a disk that was only read until now and is written to from here on, in place of the one that it had:
+ * the file that is open is used on, because this process may not have the right to open it again.
+ */
+export function trackerForWriting(present: ChangeTracker): ChangeTracker | undefined {
+  const { fd } = present.store;
+  if (fd === undefined) return undefined;
+  const store = new FileStore(fd, present.name, { readOnly: false });
+  try {
+    return ChangeTracker.open(store);
+  } catch (error) {
+    store.close();
+    if (!isHvError(error)) throw error;
+    return undefined;
   }
 }

@@ -16,14 +16,8 @@ export function trackingPath(diskPath: string): string {
  */
 export function openTrackingFile(diskPath: string, access: 'read' | 'write'): FileStore | undefined {
   const path = trackingPath(diskPath);
-  const mode = access === 'write' ? constants.O_RDWR : constants.O_RDONLY;
-  let fd: number;
-  try {
-    fd = openSync(path, mode | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY);
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw fromSystemError(error, `could not open ${path}`, { path });
-  }
+  const fd = openForMost(path, access);
+  if (fd === undefined) return undefined;
   try {
     if (!fstatSync(fd).isFile()) {
       throw new HvError('invalid-argument', `${path} is not a regular file`, { detail: { path } });
@@ -37,6 +31,23 @@ export function openTrackingFile(diskPath: string, access: 'read' | 'write'): Fi
     throw error;
   }
   return new FileStore(fd, path, { readOnly: access === 'read' });
+}
+
+/** A disk that is only read now may be written to later: its file is opened for both where that is allowed. */
+function openForMost(path: string, access: 'read' | 'write'): number | undefined {
+  const flags = constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY;
+  try {
+    return openSync(path, constants.O_RDWR | flags);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    const mayRead = access === 'read' && isSystemError(error, 'EACCES', 'EPERM', 'EROFS');
+    if (!mayRead) throw fromSystemError(error, `could not open ${path}`, { path });
+  }
+  try {
+    return openSync(path, constants.O_RDONLY | flags);
+  } catch (error) {
+    throw fromSystemError(error, `could not open ${path}`, { path });
+  }
 }
 
 /** On a file system without locks it is as good as held: the disk itself is not locked there either. */

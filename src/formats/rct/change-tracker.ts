@@ -117,6 +117,10 @@ export class ChangeTracker implements ChangeObserver {
     return this.#store.readOnly;
   }
 
+  get store(): ByteStore {
+    return this.#store;
+  }
+
   /** Whether a write by other software once made tracking begin anew here. */
   get wasRestarted(): boolean {
     return this.#headers.header.restartedTimeMs > 0;
