@@ -215,7 +215,8 @@ describe('operations on a disk that is served', () => {
     });
     await pause(50);
     await plane.endMirror('disk');
-    await expect(plane.endMirror('disk')).rejects.toMatchObject({ code: 'not-found' });
+    await plane.endMirror('disk');
+    await expect(plane.waitMirror('disk')).rejects.toMatchObject({ code: 'invalid-state' });
     const acknowledged = new Map(await users.stop());
     await users[Symbol.asyncDispose]();
     await plane.removeExport('disk');

@@ -40,9 +40,7 @@ export async function startMirror(
       ...(targetPath.endsWith('.vhdx') ? { logicalSectorSizeBytes, physicalSectorSizeBytes } : {}),
     });
     await context.store.save({ ...found, mirrors: { ...found.mirrors, [driveId]: targetPath } });
-    await using worker = await context.worker(vmId);
-    await worker.call(order({ op: 'hand-over' }));
-    await worker.closed;
+    await handOver(context, vmId);
     return true;
   });
   try {
@@ -64,11 +62,33 @@ async function waitMirror(context: EngineContext, vmId: string, driveId: string,
       await worker.call(order({ op: 'wait-mirror', driveId }), long);
       return;
     } catch (error) {
+      if (attempt === ATTEMPTS) throw error;
+      // The command that asked for the mirror died before its worker heard of it.
+      if (isHvError(error, 'invalid-state')) await handOverIfMirrored(context, vmId, driveId, error);
       // A worker that died has a successor, which begins anew.
-      if (!isHvError(error, 'process-failed') || attempt === ATTEMPTS) throw error;
+      else if (!isHvError(error, 'process-failed')) throw error;
       await sleep(AGAIN_MS, long);
     }
   }
+}
+
+/** The worker leaves the machine to a successor, which opens what the definition says by now. */
+async function handOver(context: EngineContext, vmId: string): Promise<void> {
+  await using worker = await context.worker(vmId);
+  await worker.call(order({ op: 'hand-over' }));
+  await worker.closed;
+}
+
+async function handOverIfMirrored(
+  context: EngineContext,
+  vmId: string,
+  driveId: string,
+  otherwise: HvError,
+): Promise<void> {
+  await context.withLock(vmId, undefined, async ({ mirrors }) => {
+    if (mirrors?.[driveId] === undefined) throw otherwise;
+    await handOver(context, vmId);
+  });
 }
 
 /** Ends a mirror: the drive goes on with its own file, or with the mirror. */

@@ -84,7 +84,8 @@ class DataPlaneThread {
           await mirror.switchOver();
         });
       case 'endMirror':
-        if (this.#failedMirrors.delete(request.arguments.name)) return null;
+        this.#failedMirrors.delete(request.arguments.name);
+        if (!this.#mirrors.has(request.arguments.name)) return null;
         return this.#changeMirror(request.arguments.name, (mirror) => mirror.end());
       case 'flush':
         return this.#flush(request.arguments.name);
@@ -219,7 +220,9 @@ class DataPlaneThread {
   #mirrorOf(name: string): MirrorJob {
     const mirror = this.#mirrors.get(name);
     if (mirror) return mirror;
-    throw this.#failedMirrors.get(name) ?? new HvError('not-found', `the disk ${JSON.stringify(name)} has no mirror`);
+    throw (
+      this.#failedMirrors.get(name) ?? new HvError('invalid-state', `the disk ${JSON.stringify(name)} has no mirror`)
+    );
   }
 
   async #changeMirror(name: string, change: (mirror: MirrorJob) => Promise<void>): Promise<void> {

@@ -130,12 +130,12 @@ export class DataPlane implements AsyncDisposable {
     await this.#call('abandonMerge', { name: exportName });
   }
 
-  /** Resolves when the export's mirror holds the same as its disk, from then on. @throws HvError `not-found` (it has none), `aborted`, what made the mirror fail */
+  /** Resolves when the export's mirror holds the same as its disk, from then on. @throws HvError `invalid-state` (it has none), `aborted`, what made the mirror fail */
   async waitMirror(exportName: string, long: LongOptions = {}): Promise<void> {
     await this.#call('waitMirror', { name: exportName }, long);
   }
 
-  /** Holds all requests back, with both disks the same, durable, until switchToMirror or reopenMirror. @throws HvError `not-found`, `invalid-state`, `io`, `no-space` */
+  /** Holds all requests back, with both disks the same, durable, until switchToMirror or reopenMirror. @throws HvError `invalid-state`, `io`, `no-space` */
   async closeMirror(exportName: string): Promise<void> {
     await this.#call('closeMirror', { name: exportName });
   }
@@ -145,12 +145,12 @@ export class DataPlane implements AsyncDisposable {
     await this.#call('reopenMirror', { name: exportName });
   }
 
-  /** The export goes on with its mirror; the former disk is closed. @throws HvError `not-found`, `invalid-state`, `io`, `no-space` */
+  /** The export goes on with its mirror; the former disk is closed. @throws HvError `invalid-state`, `io`, `no-space` */
   async switchToMirror(exportName: string): Promise<void> {
     await this.#call('switchToMirror', { name: exportName });
   }
 
-  /** The export goes on without its mirror, which is closed as it is at this moment. @throws HvError `not-found`, what made the mirror fail */
+  /** The export goes on without its mirror, which is closed as it is at this moment; nothing happens when it has none. @throws HvError `io`, `no-space` (the mirror) */
   async endMirror(exportName: string): Promise<void> {
     await this.#call('endMirror', { name: exportName });
   }
