@@ -166,6 +166,12 @@ describe('a merge that was cut short', () => {
     await expect(mergeVhd(at('1.vhdx'))).rejects.toMatchObject({ code: 'not-found' });
   });
 
+  test('at its end does without a disk that is gone meanwhile', async () => {
+    await makeFinished({ childPaths: [at('gone.vhdx')] });
+    expect(await mergeVhd(at('1.vhdx'))).toMatchObject({ removedPaths: [at('1.vhdx')] });
+    expect(readdirSync(folder)).toEqual(['0.vhdx']);
+  });
+
   test('and written to since, is done over', async () => {
     await makeFinished({});
     await fill(at('1.vhdx'), 3 * MIB, 512, 55);

@@ -1,4 +1,4 @@
-import { lstatSync, realpathSync, statfsSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, realpathSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../errors/index.ts';
@@ -261,6 +261,7 @@ function resultOf(
 
 /** A disk that stands on the source stands on the target from now on; one that stands elsewhere is left alone. */
 function relinkChild(path: string, sourceContentId: string, target: JournalFile): void {
+  if (!existsSync(path)) return; // Gone, and with it what had to be linked.
   const file = openImageFile(path, { access: 'write' });
   let image: DiskImage;
   try {
