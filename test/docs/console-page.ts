@@ -43,7 +43,7 @@ export async function runCommands(commands: readonly ShownCommand[], folder: str
       '\n',
     ),
   );
-  const shell = ['stty cols 110 -opost', `cd '${folder}'`, `hv() { ./.bin-hv "$@"; }`, ...steps].join('\n');
+  const shell = ['stty cols 110 -opost', `cd '${folder}'`, `hv() { ./.bin-hv "$@"; }`, ...steps, 'exit 0'].join('\n');
   const script = join(folder, '.page.sh');
   await writeFile(script, shell);
   const env = { ...process.env, NO_COLOR: '1', HV_HOME: join(folder, '.home'), HV_RUN: join(folder, '.run') };
