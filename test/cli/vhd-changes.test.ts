@@ -42,7 +42,7 @@ it('tracks a disk, lists its changes with a new id, and ends tracking', async ()
     mostRecentId,
   });
   const peek = await hv('changes', at('disk.vhdx'), '--since', String(mostRecentId), '--peek');
-  expect(peek.stdout).toBe('1048576 65536\n1 ranges, 64 KiB\n');
+  expect(peek.stdout).toBe('1048576 65536\n1 range, 64 KiB\n');
   const answer = await json('changes', at('disk.vhdx'), '--since', String(mostRecentId));
   expect(answer).toMatchObject({ ranges: [{ offsetBytes: MIB, lengthBytes: 65536 }], changedBytes: 65536 });
   expect(await json('tracking', 'status', at('disk.vhdx'))).toMatchObject({

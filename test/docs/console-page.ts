@@ -38,12 +38,17 @@ export async function runCommands(commands: readonly ShownCommand[], folder: str
   const program = join(folder, '.bin-hv');
   await writeFile(program, `#!/bin/bash\nexec ${process.execPath} ${MAIN} "$@"\n`);
   await chmod(program, 0o755);
+  const errors = join(folder, '.stderr');
   const steps = commands.map(({ command }) =>
-    [`{ ${command}`, `} </dev/null 2>.stderr`, `status=$?; cat .stderr; printf '%s\\n' '${MARK}'; (exit $status)`].join(
-      '\n',
-    ),
+    [
+      `{ ${command}`,
+      `} </dev/null 2>'${errors}'`,
+      `status=$?; cat '${errors}'; printf '%s\\n' '${MARK}'; (exit $status)`,
+    ].join('\n'),
   );
-  const shell = ['stty cols 110 -opost', `cd '${folder}'`, `hv() { ./.bin-hv "$@"; }`, ...steps, 'exit 0'].join('\n');
+  const shell = ['stty cols 110 -opost', `cd '${folder}'`, `hv() { '${program}' "$@"; }`, ...steps, 'exit 0'].join(
+    '\n',
+  );
   const script = join(folder, '.page.sh');
   await writeFile(script, shell);
   const env = { ...process.env, NO_COLOR: '1', HV_HOME: join(folder, '.home'), HV_RUN: join(folder, '.run') };
@@ -62,6 +67,7 @@ export function steady(output: string): string {
   return output
     .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/gi, '<guid>')
     .replace(/rctX(:[0-9a-f]{4,12}){5}(:[0-9a-f]{8})/gi, 'rctX:<guid>$2')
+    .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b/g, '<time>')
     .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, '<time>')
     .replace(/[ \t]+$/gm, '');
 }

@@ -37,11 +37,12 @@ export const command = defineCommand({
       signal,
     });
     const changedBytes = answer.ranges.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
-    if (global.dryRun) return wouldDo(`list ${answer.ranges.length} ranges and make a new id`, { changedBytes });
+    const count = answer.ranges.length === 1 ? '1 range' : `${answer.ranges.length} ranges`;
+    if (global.dryRun) return wouldDo(`list ${count} and make a new id`, { changedBytes });
     await output.result({ path: args.file, sinceId: since, ...answer, changedBytes }, () =>
       [
         ...answer.ranges.map((range) => `${range.offsetBytes} ${range.lengthBytes}`),
-        `${answer.ranges.length} ranges, ${showBytes(changedBytes)}`,
+        `${count}, ${showBytes(changedBytes)}`,
         ...(answer.referencePointId === null ? [] : [`Id of this moment: ${answer.referencePointId}`]),
       ].join('\n'),
     );
