@@ -65,7 +65,7 @@ export async function runCommands(commands: readonly ShownCommand[], folder: str
 /** What differs from run to run, made the same. */
 export function steady(output: string): string {
   return output
-    .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/gi, '<guid>')
+    .replace(/(?<![0-9a-f])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-f])/gi, '<guid>')
     .replace(/rctX(:[0-9a-f]{4,12}){5}(:[0-9a-f]{8})/gi, 'rctX:<guid>$2')
     .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b/g, '<time>')
     .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, '<time>')
