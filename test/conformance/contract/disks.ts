@@ -101,7 +101,7 @@ export function describeDisks(engine: string, make: MakeFixture): void {
 
     it('takes a VHD as it takes a VHDX: the layers of its snapshots are VHD files too', async () => {
       const { disks, snapshots, vms } = fixture.host;
-      const diskPath = join(fixture.folder, 'old.vhd');
+      const diskPath = join(fixture.folder, 'machine.vhd');
       await disks.create(diskPath, { type: 'dynamic', sizeBytes: 64 * MIB });
       const { id } = await create({ diskPath, generation: 1 });
       const layer = async (): Promise<string> => (await vms.info(id)).hardDiskDrives[0]?.path ?? '';
