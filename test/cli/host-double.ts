@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type DiskUser, FileDisks } from '../../src/disk/index.ts';
+import { type AttachedDisk, type DiskUser, FileDisks } from '../../src/disk/index.ts';
 import { HvError } from '../../src/errors/index.ts';
 import type { Host, VmLogs, VmService } from '../../src/host/index.ts';
 import {
@@ -22,6 +22,8 @@ export class HostDouble {
   readonly snapshots = new Map<string, SnapshotInfo[]>();
   readonly diskUsers = new Map<string, string[]>();
   findings: DoctorFinding[] = [];
+  /** Disks that the host shows as devices or files. */
+  mounts: AttachedDisk[] = [];
   /** Why machines that no list shows cannot be read. */
   unreadable: HvError[] = [];
   logs: VmLogs = { serial: '', engine: '', worker: '' };
@@ -162,7 +164,10 @@ export class HostDouble {
         apply: async (_id, snapshotId) => void this.changes.push(`apply ${snapshotId}`),
         delete: async (_id, snapshotId) => void this.changes.push(`delete snapshot ${snapshotId}`),
       },
-      disks: new DoubleDisks((path) => (this.diskUsers.get(path) ?? []).map((id) => diskUserOf(this.#get(id), path))),
+      disks: new DoubleDisks(
+        (path) => (this.diskUsers.get(path) ?? []).map((id) => diskUserOf(this.#get(id), path)),
+        () => this.mounts,
+      ),
       switches: { list: async () => [] },
       guest: {
         heartbeat: async () => true,
@@ -217,11 +222,17 @@ export function snapshotOf(
 
 /** Real disk files, with machines of the double standing on them. */
 class DoubleDisks extends FileDisks {
+  readonly #mounts: () => AttachedDisk[];
   readonly #usersOf: (path: string) => DiskUser[];
 
-  constructor(usersOf: (path: string) => DiskUser[]) {
+  constructor(usersOf: (path: string) => DiskUser[], mounts: () => AttachedDisk[]) {
     super();
     this.#usersOf = usersOf;
+    this.#mounts = mounts;
+  }
+
+  override async attached(): Promise<AttachedDisk[]> {
+    return this.#mounts();
   }
 
   override async users(path: string): Promise<DiskUser[]> {

@@ -16,6 +16,9 @@ it('draws the chain above a disk, what stands on it, and who uses it', async () 
   }
   const { id } = double.add({ name: 'web1' });
   double.diskUsers.set(at('b.vhdx'), [id]);
+  const mount = { way: 'fuse', state: 'attached', readOnly: true, sizeBytes: 2 ** 30, devicePath: null } as const;
+  const where = { filePath: '/run/disk.raw', partitions: [], processId: 1, startedTime: '2025-01-02T03:04:05.000Z' };
+  double.mounts = ['b.vhdx', 'other.vhdx'].map((name) => ({ path: at(name), ...mount, ...where }));
   const { stdout } = await run(['vhd', 'dependencies', at('b.vhdx')], { double });
   expect(stdout.replaceAll(`${folder.path}/`, '')).toBe(
     [
@@ -26,6 +29,7 @@ it('draws the chain above a disk, what stands on it, and who uses it', async () 
       '      │  └─ e.vhdx',
       '      └─ d.vhdx',
       'Used by the machine "web1" as a parent',
+      'Mounted as /run/disk.raw',
       '',
     ].join('\n'),
   );
@@ -40,5 +44,6 @@ it('draws the chain above a disk, what stands on it, and who uses it', async () 
     chain: [{ path: at('b.vhdx') }, { path: at('a.vhdx'), parentState: 'missing' }],
     childrenComplete: true,
     users: [{ name: 'web1', as: 'parent' }],
+    mounts: [{ path: at('b.vhdx'), filePath: '/run/disk.raw' }],
   });
 });

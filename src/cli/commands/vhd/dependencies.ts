@@ -6,7 +6,7 @@ import { parsePath } from '../../values/path.ts';
 
 export const command = defineCommand({
   name: 'vhd dependencies',
-  summary: 'Show on which files a disk stands, which stand on it, and which machines use it',
+  summary: 'Show on which files a disk stands, which stand on it, which machines use it, and where it is mounted',
   description:
     'Down from the lowest parent that can be found; the disk itself is marked. A parent that was written since its child was made is `changed`. Disks that stand on it are looked for in its own folder.',
   arguments: { file: argument('The disk file', parsePath) },
@@ -20,12 +20,14 @@ export const command = defineCommand({
       signal,
     });
     const users = await service.users(args.file);
-    await output.result({ chain, children, childrenComplete, users }, () => {
+    const mounts = (await service.attached()).filter(({ path }) => path === chain[0]?.path);
+    await output.result({ chain, children, childrenComplete, users, mounts }, () => {
       const lines = [...chainLines(chain), ...childLines(children, '   '.repeat(chainDepth(chain)))];
       if (!childrenComplete) lines.push('The folder holds more than was looked at.');
       for (const { name, as } of users) {
         lines.push(terminalLine(`Used by the machine "${name}"${as === 'parent' ? ' as a parent' : ''}`));
       }
+      for (const { devicePath, filePath } of mounts) lines.push(terminalLine(`Mounted as ${devicePath ?? filePath}`));
       return lines.join('\n');
     });
     return undefined;
