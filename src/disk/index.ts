@@ -73,6 +73,7 @@ export {
   type ApplySetSnapshotOptions,
   applyVhdSetSnapshot,
   type CreateVhdSetOptions,
+  checkNewVhdSet,
   createVhdSet,
   type DeleteSetSnapshotOptions,
   deleteVhdSetSnapshot,

@@ -23,21 +23,24 @@ export class VhdSetStore {
   readonly folder: string;
   readonly #file: OpenFile;
   readonly #allowed: readonly string[];
+  /** A change is only thought through: saving keeps it in memory. */
+  readonly isPlan: boolean;
   #current: OpenVhdSet;
 
   /** @throws HvError `not-found`, `permission-denied`, `in-use`, `corrupt`, `unsupported` (none of hv's), `io` */
-  static open(path: string, access: 'read' | 'write', places: SetPlaces): VhdSetStore {
-    const file = openImageFile(path, { access });
+  static open(path: string, access: 'read' | 'plan' | 'write', places: SetPlaces): VhdSetStore {
+    const file = openImageFile(path, { access: access === 'write' ? 'write' : 'read' });
     try {
-      return new VhdSetStore(file, readVhdSet(file.store), places);
+      return new VhdSetStore(file, readVhdSet(file.store), { ...places, isPlan: access === 'plan' });
     } catch (error) {
       file.store.close();
       throw error;
     }
   }
 
-  constructor(file: OpenFile, current: OpenVhdSet, places: SetPlaces) {
+  constructor(file: OpenFile, current: OpenVhdSet, places: SetPlaces & { readonly isPlan?: boolean }) {
     this.#file = file;
+    this.isPlan = places.isPlan ?? false;
     this.path = file.path;
     this.folder = dirname(file.path);
     this.#current = current;
@@ -59,7 +62,8 @@ export class VhdSetStore {
 
   /** Replaces the state, as one. @throws HvError `unsupported` (too much), `io`, `no-space` */
   save(state: VhdSetState): void {
-    this.#current = writeVhdSet(this.#file.store, this.#current, state);
+    if (this.isPlan) this.#current = { ...this.#current, state };
+    else this.#current = writeVhdSet(this.#file.store, this.#current, state);
   }
 
   file(id: string): SetFile {

@@ -14,7 +14,10 @@ import { setParent } from './set-parent.ts';
 import { removeTrackingFile } from './tracking-file.ts';
 import { placeInSet, type SetPlaces, saidInSet, VhdSetStore } from './vhd-set-store.ts';
 
-export interface VhdSetOptions extends SetPlaces, LongOptions {}
+export interface VhdSetOptions extends SetPlaces, LongOptions {
+  /** Check everything, change nothing, and answer what the set would be. */
+  readonly dryRun?: boolean | undefined;
+}
 
 export interface CreateVhdSetOptions extends VhdSetOptions, Pick<CreateVhdOptions, 'sizeBytes' | 'blockSizeBytes'> {
   readonly type?: 'dynamic' | 'fixed' | undefined;
@@ -51,11 +54,20 @@ export interface VhdSetInfo {
   readonly unneededPaths: readonly string[];
 }
 
-/**
- * Makes a VHD Set: a `.vhds` file, and beside it the disk that it begins with, unless that exists already.
- * @throws HvError `already-exists`, `invalid-argument`, `not-found`, `permission-denied`, `no-space`, `unsupported`, `io`, `aborted`
- */
-export async function createVhdSet(path: string, options: CreateVhdSetOptions): Promise<VhdSetInfo> {
+/** What a new set begins with. */
+interface NewSet {
+  readonly target: string;
+  readonly leafId: string;
+  readonly leafPath: string;
+  readonly isLeafNew: boolean;
+}
+
+/** Everything that createVhdSet refuses, before anything is made. @returns where the disk of the set would lie */
+export async function checkNewVhdSet(path: string, options: CreateVhdSetOptions): Promise<string> {
+  return (await planSet(path, options)).leafPath;
+}
+
+async function planSet(path: string, options: CreateVhdSetOptions): Promise<NewSet> {
   throwIfAborted(options.signal, 'creating the VHD Set');
   if (extname(path).toLowerCase() !== '.vhds') {
     throw new HvError('invalid-argument', `the name of a VHD Set ends in .vhds: ${path} does not`, {
@@ -70,28 +82,48 @@ export async function createVhdSet(path: string, options: CreateVhdSetOptions): 
     throw new HvError('already-exists', `could not create ${target}: it exists already`, { detail: { path: target } });
   }
   const leafId = randomGuid();
-  const made = options.fromPath === undefined ? newFilePath(target, dirname(target), leafId) : undefined;
-  if (made !== undefined) {
-    const { sizeBytes, type, blockSizeBytes, logicalSectorSizeBytes, signal } = options;
-    await createVhd(made, { sizeBytes, type, blockSizeBytes, logicalSectorSizeBytes, signal, format: 'vhdx' });
+  if (options.fromPath !== undefined) {
+    const leafPath = realpathOf(options.fromPath);
+    readFirstDisk(leafPath);
+    placeInSet(target, leafPath, options);
+    return { target, leafId, leafPath, isLeafNew: false };
   }
+  const leafPath = newFilePath(target, dirname(target), leafId);
+  await createVhd(leafPath, { ...diskOptions(options), dryRun: true });
+  return { target, leafId, leafPath, isLeafNew: true };
+}
+
+function diskOptions(options: CreateVhdSetOptions): CreateVhdOptions {
+  const { sizeBytes, type, blockSizeBytes, logicalSectorSizeBytes, signal } = options;
+  return { sizeBytes, type, blockSizeBytes, logicalSectorSizeBytes, signal, format: 'vhdx' };
+}
+
+/** The id of the disk that a set begins with. @throws HvError `in-use`, `unsupported`, `not-found`, `corrupt` */
+function readFirstDisk(leafPath: string): string {
+  const { file, inUse } = openToLook(leafPath);
   try {
-    const leafPath = made ?? realpathOf(options.fromPath ?? '');
-    const { file, inUse } = openToLook(leafPath);
-    try {
-      if (inUse) throw new HvError('in-use', `${leafPath} is in use`, { detail: { path: leafPath } });
-      const { virtualDiskId, type, format } = readLink(file.store);
-      if (type === 'differencing' || format !== 'vhdx') {
-        throw new HvError('unsupported', `a VHD Set begins with a VHDX file without a parent; ${leafPath} is none`, {
-          detail: { path: leafPath },
-        });
-      }
-      return publish(target, leafId, leafPath, virtualDiskId, options);
-    } finally {
-      file.store.close();
-    }
+    if (inUse) throw new HvError('in-use', `${leafPath} is in use`, { detail: { path: leafPath } });
+    const { virtualDiskId, type, format } = readLink(file.store);
+    if (type !== 'differencing' && format === 'vhdx') return virtualDiskId;
+    throw new HvError('unsupported', `a VHD Set begins with a VHDX file without a parent; ${leafPath} is none`, {
+      detail: { path: leafPath },
+    });
+  } finally {
+    file.store.close();
+  }
+}
+
+/**
+ * Makes a VHD Set: a `.vhds` file, and beside it the disk that it begins with, unless that exists already.
+ * @throws HvError `already-exists`, `invalid-argument`, `not-found`, `permission-denied`, `no-space`, `unsupported`, `io`, `aborted`
+ */
+export async function createVhdSet(path: string, options: CreateVhdSetOptions): Promise<VhdSetInfo> {
+  const { target, leafId, leafPath, isLeafNew } = await planSet(path, options);
+  if (isLeafNew) await createVhd(leafPath, diskOptions(options));
+  try {
+    return publish(target, leafId, leafPath, readFirstDisk(leafPath), options);
   } catch (error) {
-    if (made !== undefined) removeFile(made);
+    if (isLeafNew) removeFile(leafPath);
     throw error;
   }
 }
@@ -307,6 +339,7 @@ export async function modifyVhdSet(
 export async function optimizeVhdSet(path: string, options: VhdSetOptions = {}): Promise<VhdSetInfo> {
   return changeSet(path, options, async (set) => {
     for (let next = nextMerge(set.state); next; next = nextMerge(set.state)) {
+      if (set.isPlan) break; // What would go, the set tells anyway: its unneeded files.
       set.save({ ...set.state, merging: { fileId: next.id, isCopied: false } });
       await finishMerge(set, options);
     }
@@ -320,7 +353,7 @@ async function changeSet(
   change: (set: VhdSetStore) => Promise<void> | void,
 ): Promise<VhdSetInfo> {
   throwIfAborted(options.signal, 'changing the VHD Set');
-  const set = VhdSetStore.open(path, 'write', options);
+  const set = VhdSetStore.open(path, options.dryRun === true ? 'plan' : 'write', options);
   try {
     await finishMerge(set, options);
     removeLeftovers(set);
@@ -346,7 +379,8 @@ async function addFiles(
     }
     for (const file of added) {
       const parentPath = set.pathOf(set.file(file.parentId ?? '').path);
-      await createVhd(set.pathOf(file.path), { parentPath, format: 'vhdx', allowParents: set.allowParents });
+      const { allowParents, isPlan } = set;
+      await createVhd(set.pathOf(file.path), { parentPath, format: 'vhdx', allowParents, dryRun: isPlan });
     }
     oldLeaf.store.close();
     await saveAndRemove(set, next({ ...before, files: [...before.files, ...added] }), options);
@@ -416,7 +450,7 @@ function nextMerge(state: VhdSetState): SetFile | undefined {
  */
 async function finishMerge(set: VhdSetStore, options: VhdSetOptions): Promise<void> {
   const { merging } = set.state;
-  if (!merging) return;
+  if (!merging || set.isPlan) return;
   const upper = set.file(merging.fileId);
   const lower = set.file(upper.parentId ?? '');
   const [upperPath, lowerPath] = [set.pathOf(upper.path), set.pathOf(lower.path)];
@@ -455,7 +489,7 @@ async function refuseStrangers(set: VhdSetStore, paths: readonly string[], optio
  */
 function removeLeftovers(set: VhdSetStore): void {
   const { leftovers } = set.state;
-  if (leftovers.length === 0) return;
+  if (leftovers.length === 0 || set.isPlan) return;
   const inUse: string[] = [];
   for (const said of leftovers) {
     const path = set.pathOf(said);
@@ -501,12 +535,9 @@ async function moveSnapshot(set: VhdSetStore, id: string, path: string, options:
   if (link.virtualDiskId !== set.state.virtualDiskId) {
     throw new HvError('parent-changed', `${place} is no file of this VHD Set`, { detail: { path: place } });
   }
-  const allowParents = set.allowParents;
-  if (old.parentId !== null)
-    await setParent(place, set.pathOf(set.file(old.parentId).path), { ...options, allowParents });
-  for (const child of set.childrenOf(fileId)) {
-    await setParent(set.pathOf(child.path), place, { ...options, allowParents });
-  }
+  const linked = { ...options, allowParents: set.allowParents, dryRun: set.isPlan };
+  if (old.parentId !== null) await setParent(place, set.pathOf(set.file(old.parentId).path), linked);
+  for (const child of set.childrenOf(fileId)) await setParent(set.pathOf(child.path), place, linked);
   const files = set.state.files.map((one) => (one.id === fileId ? { ...one, path: set.said(place) } : one));
   set.save({ ...set.state, files });
 }

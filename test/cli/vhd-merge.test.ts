@@ -32,7 +32,9 @@ it('merges over a depth, says first what it would do, and keeps what it is told 
     relinkedPaths: [],
   });
   const ran = await hv(at('b.vhdx'), '--depth', '2');
-  expect(ran.stdout).toBe(`Merged ${at('b.vhdx')}, ${at('a.vhdx')} into ${at('base.vhdx')}.\n`);
+  expect(ran.stdout).toBe(
+    `Merged ${at('b.vhdx')}, ${at('a.vhdx')} into ${at('base.vhdx')}; removed ${at('b.vhdx')}, ${at('a.vhdx')}.\n`,
+  );
   expect(existsSync(at('a.vhdx')) || existsSync(at('b.vhdx'))).toBe(false);
 });
 

@@ -51,6 +51,41 @@ it('leads a set through its life', async () => {
   expect(readdirSync(folder.path).sort()).toEqual(['data.vhds', 'snapshots']);
 });
 
+it('makes every check in a dry run, and changes nothing', async () => {
+  expect((await hv('create', set, '--size', '1000', '--dry-run')).status).toBe(2);
+  expect((await hv('create', set, '--size', '64M', '--dry-run')).stdout).toContain('Would make the VHD Set');
+  expect(readdirSync(folder.path)).toEqual([]);
+  await json('create', set, '--size', '64M');
+  expect((await hv('create', set, '--size', '64M', '--dry-run')).status).toBe(4);
+  await json('snapshot', set, '--id', ID);
+  const files = readdirSync(folder.path).sort();
+  const info = await json('info', set);
+  for (const words of [
+    ['snapshot', set, '--id', ID],
+    ['apply', set, OTHER],
+    ['apply', set, ID, '--writeable'],
+    ['apply', set, ID, '--keep-as', ID],
+    ['delete', set, OTHER],
+    ['modify', set, '--snapshot', OTHER, '--forget'],
+    ['modify', set, '--new-files', at('nowhere')],
+  ]) {
+    const [dry, real] = [await hv(...words, '--dry-run', '--json'), await hv(...words, '--json')];
+    expect([words, dry.status, dry.stderr]).toEqual([words, real.status, real.stderr]);
+    expect(dry.status).not.toBe(0);
+  }
+  for (const words of [
+    ['snapshot', set, '--writeable'],
+    ['apply', set, ID, '--keep-as', OTHER],
+    ['delete', set, ID],
+    ['modify', set, '--snapshot', ID, '--forget'],
+    ['optimize', set],
+  ]) {
+    expect((await hv(...words, '--dry-run')).stdout).toMatch(/^Would /);
+  }
+  expect(readdirSync(folder.path).sort()).toEqual(files);
+  expect(await json('info', set)).toEqual(info);
+});
+
 it('refuses what belongs to a machine, unless forced, and what is no set', async () => {
   await createVhd(at('base.vhdx'), { sizeBytes: 2 ** 23 });
   await json('create', set, '--from', at('base.vhdx'));

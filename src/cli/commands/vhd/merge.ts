@@ -31,7 +31,8 @@ export const command = defineCommand({
       const gone = removedPaths.length === 0 ? '' : ` and remove ${removedPaths.join(', ')}`;
       return wouldDo(`merge ${mergedPaths.join(', ')} into ${path}${gone}`, { result });
     }
-    output.done(result, `Merged ${mergedPaths.join(', ')} into ${path}.`);
+    const gone = removedPaths.length === 0 ? '' : `; removed ${removedPaths.join(', ')}`;
+    output.done(result, `Merged ${mergedPaths.join(', ')} into ${path}${gone}.`);
     return undefined;
   },
 });

@@ -17,18 +17,20 @@ export const command = defineCommand({
   async run({ args, options, global, disks, output, signal, wouldDo }) {
     const service = await disks();
     const { keepAs: leafSnapshotId, writeable: isWriteable, force, allowParent: allowParents } = options;
-    if (global.dryRun) {
-      const { leafPath } = await service.setInfo(args.set, { allowParents });
-      const fate = leafSnapshotId === undefined ? 'discard' : 'keep';
-      return wouldDo(`apply ${args.snapshot} and ${fate} ${leafPath}`, { leafPath });
-    }
+    const { dryRun } = global;
+    const { leafPath } = await service.setInfo(args.set, { allowParents });
     const info = await service.applySetSnapshot(args.set, args.snapshot, {
       leafSnapshotId,
       isWriteable,
       force,
       allowParents,
       signal,
+      dryRun,
     });
+    if (dryRun) {
+      const fate = leafSnapshotId === undefined ? 'discard' : 'keep';
+      return wouldDo(`apply ${args.snapshot} and ${fate} ${leafPath}`, { leafPath });
+    }
     output.done(info, `Applied ${args.snapshot}; the disk is ${info.leafPath} now.`);
     return undefined;
   },

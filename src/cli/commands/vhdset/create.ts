@@ -18,8 +18,12 @@ export const command = defineCommand({
   examples: ['vhdset create data.vhds --size 64G', 'vhdset create data.vhds --from data.vhdx'],
   changes: true,
   async run({ args, options, global, disks, output, signal, wouldDo }) {
-    if (global.dryRun) return wouldDo(`make the VHD Set ${args.set}`, { path: args.set });
     const { size: sizeBytes, type, from: fromPath } = options;
+    if (global.dryRun) {
+      const { checkNewVhdSet } = await import('../../../disk/index.ts');
+      const leafPath = await checkNewVhdSet(args.set, { sizeBytes, type, fromPath, signal });
+      return wouldDo(`make the VHD Set ${args.set} with its disk ${leafPath}`, { path: args.set, leafPath });
+    }
     const info = await (await disks()).createSet(args.set, { sizeBytes, type, fromPath, signal });
     output.done(info, `Made ${info.path} with its disk ${info.leafPath}.`);
     return undefined;

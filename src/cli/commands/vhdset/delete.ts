@@ -16,8 +16,10 @@ export const command = defineCommand({
   async run({ args, options, global, disks, output, signal, wouldDo }) {
     const service = await disks();
     const { keepReference: persistRct, force, allowParent: allowParents } = options;
-    if (global.dryRun) return wouldDo(`delete the snapshot ${args.snapshot} of ${args.set}`);
-    const info = await service.deleteSetSnapshot(args.set, args.snapshot, { persistRct, force, allowParents, signal });
+    const { dryRun } = global;
+    const how = { persistRct, force, allowParents, signal, dryRun };
+    const info = await service.deleteSetSnapshot(args.set, args.snapshot, how);
+    if (dryRun) return wouldDo(`delete the snapshot ${args.snapshot} of ${args.set}`);
     output.done(info, `Deleted the snapshot ${args.snapshot}.`);
     return undefined;
   },

@@ -23,9 +23,10 @@ export const command = defineCommand({
   changes: true,
   async run({ args, options, global, disks, output, signal, wouldDo }) {
     const change = changeOf(options);
-    if (global.dryRun) return wouldDo(`change ${args.set}`, { change });
+    const { dryRun } = global;
     const { force, allowParent: allowParents } = options;
-    const info = await (await disks()).modifySet(args.set, change, { force, allowParents, signal });
+    const info = await (await disks()).modifySet(args.set, change, { force, allowParents, signal, dryRun });
+    if (dryRun) return wouldDo(`change ${args.set}`, { change });
     output.done(info, `Changed ${info.path}.`);
     return undefined;
   },

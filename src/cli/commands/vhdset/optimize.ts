@@ -14,6 +14,7 @@ export const command = defineCommand({
     const { force, allowParent: allowParents } = options;
     const before = await service.setInfo(args.set, { allowParents });
     if (global.dryRun) {
+      await service.optimizeSet(args.set, { force, allowParents, dryRun: true });
       const count = before.unneededPaths.length;
       return wouldDo(`merge away ${count} file${count === 1 ? '' : 's'}`, { unneededPaths: before.unneededPaths });
     }

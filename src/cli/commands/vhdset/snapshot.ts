@@ -15,12 +15,11 @@ export const command = defineCommand({
   changes: true,
   async run({ args, options, global, disks, output, signal, wouldDo }) {
     const service = await disks();
-    if (global.dryRun) {
-      const { leafPath } = await service.setInfo(args.set, { allowParents: options.allowParent });
-      return wouldDo(`keep ${leafPath} as a snapshot of ${args.set}`, { leafPath });
-    }
     const { id: snapshotId, writeable: isWriteable, force, allowParent: allowParents } = options;
-    const info = await service.takeSetSnapshot(args.set, { snapshotId, isWriteable, force, allowParents, signal });
+    const { leafPath } = await service.setInfo(args.set, { allowParents });
+    const how = { snapshotId, isWriteable, force, allowParents, signal, dryRun: global.dryRun };
+    const info = await service.takeSetSnapshot(args.set, how);
+    if (global.dryRun) return wouldDo(`keep ${leafPath} as a snapshot of ${args.set}`, { leafPath });
     const made = info.snapshots.at(-1);
     output.done({ snapshotId: made?.id, ...info }, `Took the snapshot ${made?.id}.`);
     return undefined;
