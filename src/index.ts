@@ -52,6 +52,7 @@ export {
   type MergeVhdOptions,
   type MountVhdOptions,
   type MountWay,
+  type MountWayFinding,
   mapVhd,
   mergeVhd,
   modifyVhdSet,

@@ -1,10 +1,19 @@
 import type { ChangeOptions } from './file-disks.ts';
 
 /**
- * How a host shows a disk: `fuse-loop`: a block device of the kernel (loop) over a file of ours (FUSE), with the kernel's
- * own devices for its partitions; `fuse`: files alone, one for the disk and one for each partition.
+ * How a host shows a disk: `nbd`: a network block device of the kernel, which our server answers; `fuse-loop`: a block
+ * device of the kernel (loop) over a file of ours (FUSE); both with devices for its partitions; `fuse`: files alone, one
+ * for the disk and one for each partition.
  */
-export type MountWay = 'fuse-loop' | 'fuse';
+export type MountWay = 'nbd' | 'fuse-loop' | 'fuse';
+
+/** A way to show a disk, and what it lacks on a host. */
+export interface MountWayFinding {
+  readonly way: MountWay;
+  /** Null where nothing is missing. */
+  readonly missing: string | null;
+  readonly fix: string | null;
+}
 
 export interface MountVhdOptions extends ChangeOptions {
   /** Refuses writes; any number of readers may then have the file open. */
@@ -33,7 +42,7 @@ export interface AttachedDisk {
   readonly sizeBytes: number;
   /** The block device; null where the way has none. */
   readonly devicePath: string | null;
-  /** The file that shows the whole disk. */
+  /** The file that shows the whole disk; the block device where the way has no files. */
   readonly filePath: string;
   readonly partitions: readonly AttachedPartition[];
   readonly processId: number;

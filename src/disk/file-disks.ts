@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { LongOptions } from '../async/index.ts';
 import { HvError, isHvError } from '../errors/index.ts';
-import type { AttachedDisk, MountVhdOptions } from './attached-disk.ts';
+import type { AttachedDisk, MountVhdOptions, MountWayFinding } from './attached-disk.ts';
 import { type BackupOptions, type BackupResult, backupDisk } from './backup.ts';
 import type { ChangeTrackingInfo, DiskChanges } from './chain-changes.ts';
 import { changeIdentity, type IdentityChange } from './change-identity.ts';
@@ -294,6 +294,11 @@ export class FileDisks {
   /** @throws `unsupported` */
   async dismount(path: string, _options: Pick<LongOptions, 'signal'> = {}): Promise<void> {
     throw noMounts(path);
+  }
+
+  /** How this host can show disks, best first, and what it lacks for the rest: nothing without an engine. */
+  async mountWays(): Promise<readonly MountWayFinding[]> {
+    return [];
   }
 
   /** The disks that this host shows: none without an engine. */

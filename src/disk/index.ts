@@ -7,7 +7,13 @@
  * BlockDevice is what everything above reads and writes. Must not import protocols, host, engines or model.
  */
 
-export type { AttachedDisk, AttachedPartition, MountVhdOptions, MountWay } from './attached-disk.ts';
+export type {
+  AttachedDisk,
+  AttachedPartition,
+  MountVhdOptions,
+  MountWay,
+  MountWayFinding,
+} from './attached-disk.ts';
 export {
   type BackupOptions,
   type BackupPiece,

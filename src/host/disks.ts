@@ -33,6 +33,7 @@ import type {
   MergeResult,
   MergeVhdOptions,
   MountVhdOptions,
+  MountWayFinding,
   ResizeOptions,
   ResizeResult,
   SetParentOptions,
@@ -206,6 +207,9 @@ export interface DiskService {
 
   /** Windows: DetachVirtualDisk, Msvm_MountedStorageImage.DetachVirtualHardDisk. @throws `not-found` (not mounted), `in-use` */
   dismount(path: string, options?: Pick<LongOptions, 'signal'>): Promise<void>;
+
+  /** How this host can show disks, best first, and what it lacks for the rest. */
+  mountWays(): Promise<readonly MountWayFinding[]>;
 
   /** Every disk that this host shows. Windows: GetAllAttachedVirtualDiskPhysicalPaths (virtdisk.h). */
   attached(): Promise<readonly AttachedDisk[]>;

@@ -11,6 +11,8 @@ export interface MountPaths {
   readonly folder: string;
   readonly record: string;
   readonly controlSocket: string;
+  /** Where the worker serves the disk to the kernel's NBD device. */
+  readonly nbdSocket: string;
   readonly log: string;
   /** Where the disk's files are shown. */
   readonly files: string;
@@ -30,6 +32,7 @@ function pathsIn(folder: string): MountPaths {
     folder,
     record: join(folder, 'mount.json'),
     controlSocket: join(folder, 'control.sock'),
+    nbdSocket: join(folder, 'nbd.sock'),
     log: join(folder, 'worker.log'),
     files: join(folder, 'disk'),
     fileSystems: join(folder, 'fs'),
@@ -39,7 +42,7 @@ function pathsIn(folder: string): MountPaths {
 const record = z.object({
   schemaVersion: z.literal(1),
   path: z.string(),
-  way: z.enum(['fuse-loop', 'fuse']),
+  way: z.enum(['nbd', 'fuse-loop', 'fuse']),
   readOnly: z.boolean(),
   sizeBytes: z.int().min(0),
   devicePath: z.string().nullable(),

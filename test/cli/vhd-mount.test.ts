@@ -1,6 +1,12 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { type AttachedDisk, createVhd, FileDisks, type MountVhdOptions } from '../../src/disk/index.ts';
+import {
+  type AttachedDisk,
+  createVhd,
+  FileDisks,
+  type MountVhdOptions,
+  type MountWayFinding,
+} from '../../src/disk/index.ts';
 import { HvError } from '../../src/errors/index.ts';
 import { HyperVFacade } from '../../src/facade/index.ts';
 import type { Host } from '../../src/host/index.ts';
@@ -33,6 +39,14 @@ class ShownDisks extends FileDisks {
     };
     this.shown.push(disk);
     return disk;
+  }
+
+  override async mountWays(): Promise<readonly MountWayFinding[]> {
+    return [
+      { way: 'nbd', missing: 'this kernel has no module nbd', fix: 'Another kernel.' },
+      { way: 'fuse-loop', missing: null, fix: null },
+      { way: 'fuse', missing: 'no fusermount3', fix: 'apt-get install fuse3' },
+    ];
   }
 
   override async dismount(path: string): Promise<void> {
@@ -68,7 +82,9 @@ afterEach(() => folder[Symbol.asyncDispose]());
 const vhd = (...words: string[]): Promise<Ran> => run(['vhd', ...words], { double });
 
 it('mounts, lists and dismounts, for people and as JSON', async () => {
-  expect((await vhd('mount', disk)).stdout).toBe(`${disk} is /dev/loop7.\n  1: /dev/loop7p1\n  2: /run/disk/part2\n`);
+  expect((await vhd('mount', disk)).stdout).toBe(
+    `${disk} is /dev/loop7 (fuse-loop).\n  1: /dev/loop7p1\n  2: /run/disk/part2\n`,
+  );
   expect((await vhd('list-attached')).stdout).toBe(`${disk}\tattached\twritable\t/dev/loop7\t2\n`);
   const [listed] = JSON.parse((await vhd('list-attached', '--json')).stdout);
   expect(listed).toEqual(double.disks.shown[0]);
@@ -79,7 +95,7 @@ it('mounts, lists and dismounts, for people and as JSON', async () => {
 
 it('passes on how it is to be shown, and warns before the kernel reads file systems', async () => {
   const ran = await vhd('mount', disk, '--read-only', '--way', 'fuse', '--force');
-  expect(ran.stdout).toContain('is /dev/loop7 (read-only).');
+  expect(ran.stdout).toContain('is /dev/loop7 (fuse-loop, read-only).');
   expect(double.disks.asked).toMatchObject({ readOnly: true, way: 'fuse', force: true, mountFileSystems: false });
   const inside = await vhd('mount', disk, '--mount-filesystems');
   expect(inside.stderr).toMatch(/not made for hostile/);
@@ -87,6 +103,15 @@ it('passes on how it is to be shown, and warns before the kernel reads file syst
   const json = await vhd('mount', disk, '--mount-filesystems', '--trusted', '--json');
   expect(JSON.parse(json.stdout).warning).toMatch(/not made for hostile/);
   expect(double.disks.asked).toMatchObject({ mountFileSystems: true, trusted: true });
+});
+
+it('says which way is used, and what a better one lacks', async () => {
+  const ran = await vhd('mount', disk);
+  expect(ran.stdout).toContain('(fuse-loop)');
+  expect(ran.stderr).toContain('Not as nbd: this kernel has no module nbd.');
+  expect(ran.stderr).not.toContain('fusermount3');
+  expect((await vhd('mount', disk, '--way', 'fuse-loop')).stderr).toBe('');
+  expect((await vhd('mount', disk, '--json')).stderr).toBe('');
 });
 
 it('changes nothing in a dry run', async () => {

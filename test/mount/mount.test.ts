@@ -182,131 +182,146 @@ describe.skipIf(missing.get('fuse') !== null)(`a disk as files${skipped('fuse')}
   });
 });
 
-describe.skipIf(missing.get('fuse-loop') !== null)(
-  `a disk as a block device${skipped('fuse-loop')}`,
-  { timeout: 60_000 },
-  () => {
-    it('is a device of its size with its partitions, and keeps what is written to them', async () => {
-      const disk = await fixture.host.disks.mount(fixture.disk);
-      expect(disk.way).toBe('fuse-loop');
-      expect(Number(await sh('blockdev --getsize64 "$1"', disk.devicePath ?? ''))).toBe(SIZE_BYTES);
-      const [part1] = disk.partitions;
-      expect(Number(await sh('blockdev --getsize64 "$1"', part1?.devicePath ?? ''))).toBe(PART1.sizeBytes);
-      await sh(
-        'head -c 1000000 /dev/zero | tr "\\0" x | dd of="$1" bs=64k seek=3 conv=fsync 2>&1',
-        part1?.devicePath ?? '',
-      );
-      expect(
-        (await readFrom(disk.filePath, PART1.offset + 3 * 65536, 1_000_000)).equals(Buffer.alloc(1_000_000, 'x')),
-      ).toBe(true);
-      await fixture.host.disks.dismount(fixture.disk);
-      expect(
-        (await bytesIn(fixture.disk, PART1.offset + 3 * 65536, 1_000_000)).equals(Buffer.alloc(1_000_000, 'x')),
-      ).toBe(true);
-      expect(await sh('losetup --list --noheadings --output BACK-FILE')).not.toContain(fixture.run);
-    });
-
-    it('has the sectors of the disk, and takes other formats and children alike', async () => {
-      const at = (name: string): string => join(fixture.home, name);
-      await createVhd(at('4k.vhdx'), {
-        sizeBytes: SIZE_BYTES,
-        logicalSectorSizeBytes: 4096,
-        physicalSectorSizeBytes: 4096,
+for (const way of ['nbd', 'fuse-loop'] as const) {
+  describe.skipIf(missing.get(way) !== null)(
+    `a disk as a block device by ${way}${skipped(way)}`,
+    { timeout: 60_000 },
+    () => {
+      it('is a device of its size with its partitions, and keeps what is written to them', async () => {
+        const disk = await fixture.host.disks.mount(fixture.disk, { way });
+        expect(disk.way).toBe(way);
+        expect(Number(await sh('blockdev --getsize64 "$1"', disk.devicePath ?? ''))).toBe(SIZE_BYTES);
+        const [part1] = disk.partitions;
+        expect(Number(await sh('blockdev --getsize64 "$1"', part1?.devicePath ?? ''))).toBe(PART1.sizeBytes);
+        await sh(
+          'head -c 1000000 /dev/zero | tr "\\0" x | dd of="$1" bs=64k seek=3 conv=fsync 2>&1',
+          part1?.devicePath ?? '',
+        );
+        expect(
+          (await readFrom(disk.filePath, PART1.offset + 3 * 65536, 1_000_000)).equals(Buffer.alloc(1_000_000, 'x')),
+        ).toBe(true);
+        await fixture.host.disks.dismount(fixture.disk);
+        expect(
+          (await bytesIn(fixture.disk, PART1.offset + 3 * 65536, 1_000_000)).equals(Buffer.alloc(1_000_000, 'x')),
+        ).toBe(true);
+        expect(await sh('losetup --list --noheadings --output BACK-FILE')).not.toContain(fixture.run);
       });
-      await createVhd(at('old.vhd'), { sizeBytes: SIZE_BYTES });
-      await createVhd(at('child.vhdx'), { parentPath: fixture.disk });
-      for (const [name, sector] of [
-        ['4k.vhdx', 4096],
-        ['old.vhd', 512],
-        ['child.vhdx', 512],
-      ] as const) {
-        // biome-ignore format: a table
-        const disk = await fixture.host.disks.mount(at(name));
-        expect(Number(await sh('blockdev --getss "$1"', disk.devicePath ?? ''))).toBe(sector);
-        expect(disk.partitions.length).toBe(name === 'child.vhdx' ? 2 : 0);
-        await writeInto(disk.devicePath ?? '', 8 * MIB, Buffer.alloc(8192, name));
-        await fixture.host.disks.dismount(at(name));
-        expect((await bytesIn(at(name), 8 * MIB, 8192)).equals(Buffer.alloc(8192, name))).toBe(true);
-      }
-    });
 
-    it('tracks what changes while it is mounted, where tracking is on', async () => {
-      await fixture.host.disks.enableChangeTracking(fixture.disk);
-      const since = await fixture.host.disks.takeReferencePoint(fixture.disk);
-      const disk = await fixture.host.disks.mount(fixture.disk);
-      await writeInto(disk.devicePath ?? '', 40 * MIB, Buffer.alloc(4096, 1));
-      await fixture.host.disks.dismount(fixture.disk);
-      const { ranges } = await fixture.host.disks.queryChanges(fixture.disk, since);
-      const covers = ranges.some(
-        ({ offsetBytes, lengthBytes }) => offsetBytes <= 40 * MIB && offsetBytes + lengthBytes >= 40 * MIB + 4096,
-      );
-      expect(covers).toBe(true);
-    });
+      it('has the sectors of the disk, and takes other formats and children alike', async () => {
+        const at = (name: string): string => join(fixture.home, name);
+        await createVhd(at('4k.vhdx'), {
+          sizeBytes: SIZE_BYTES,
+          logicalSectorSizeBytes: 4096,
+          physicalSectorSizeBytes: 4096,
+        });
+        await createVhd(at('old.vhd'), { sizeBytes: SIZE_BYTES });
+        await createVhd(at('child.vhdx'), { parentPath: fixture.disk });
+        for (const [name, sector] of [
+          ['4k.vhdx', 4096],
+          ['old.vhd', 512],
+          ['child.vhdx', 512],
+        ] as const) {
+          // biome-ignore format: a table
+          const disk = await fixture.host.disks.mount(at(name), { way });
+          expect(Number(await sh('blockdev --getss "$1"', disk.devicePath ?? ''))).toBe(sector);
+          expect(disk.partitions.length).toBe(name === 'child.vhdx' ? 2 : 0);
+          await writeInto(disk.devicePath ?? '', 8 * MIB, Buffer.alloc(8192, name));
+          await fixture.host.disks.dismount(at(name));
+          expect((await bytesIn(at(name), 8 * MIB, 8192)).equals(Buffer.alloc(8192, name))).toBe(true);
+        }
+      });
 
-    it('gives space back for a discard', async () => {
-      const disk = await fixture.host.disks.mount(fixture.disk);
-      const device = disk.partitions[1]?.devicePath ?? '';
-      await sh('head -c 8388608 /dev/zero | tr "\\0" y | dd of="$1" bs=1M conv=fsync 2>&1', device);
-      await sh('blkdiscard --offset 0 --length 8388608 "$1"', device);
-      await fixture.host.disks.dismount(fixture.disk);
-      await using opened = await openVhd(fixture.disk, { readOnly: true });
-      expect([...opened.extents(PART2.offset, 8 * MIB)].every(({ kind }) => kind !== 'data')).toBe(true);
-    });
+      it('tracks what changes while it is mounted, where tracking is on', async () => {
+        await fixture.host.disks.enableChangeTracking(fixture.disk);
+        const since = await fixture.host.disks.takeReferencePoint(fixture.disk);
+        const disk = await fixture.host.disks.mount(fixture.disk, { way });
+        await writeInto(disk.devicePath ?? '', 40 * MIB, Buffer.alloc(4096, 1));
+        await fixture.host.disks.dismount(fixture.disk);
+        const { ranges } = await fixture.host.disks.queryChanges(fixture.disk, since);
+        const covers = ranges.some(
+          ({ offsetBytes, lengthBytes }) => offsetBytes <= 40 * MIB && offsetBytes + lengthBytes >= 40 * MIB + 4096,
+        );
+        expect(covers).toBe(true);
+      });
 
-    it('mounts file systems only when asked, read-only unless trusted', async () => {
-      const made = await fixture.host.disks.mount(fixture.disk);
-      expect(made.partitions.map(({ mountPath }) => mountPath)).toEqual([null, null]);
-      await sh('mke2fs -q -t ext4 "$1"', made.partitions[0]?.devicePath ?? '');
-      await fixture.host.disks.dismount(fixture.disk);
+      it('gives space back for a discard', async () => {
+        const disk = await fixture.host.disks.mount(fixture.disk, { way });
+        const device = disk.partitions[1]?.devicePath ?? '';
+        await sh('head -c 8388608 /dev/zero | tr "\\0" y | dd of="$1" bs=1M conv=fsync 2>&1', device);
+        await sh('blkdiscard --offset 0 --length 8388608 "$1"', device);
+        await fixture.host.disks.dismount(fixture.disk);
+        await using opened = await openVhd(fixture.disk, { readOnly: true });
+        expect([...opened.extents(PART2.offset, 8 * MIB)].every(({ kind }) => kind !== 'data')).toBe(true);
+      });
 
-      const trusted = await fixture.host.disks.mount(fixture.disk, { mountFileSystems: true, trusted: true });
-      const [inside, empty] = trusted.partitions;
-      expect(empty?.mountPath).toBeNull();
-      await writeFile(join(inside?.mountPath ?? '', 'hello'), 'from the host');
-      await fixture.host.disks.dismount(fixture.disk);
+      it('mounts file systems only when asked, read-only unless trusted', async () => {
+        const made = await fixture.host.disks.mount(fixture.disk, { way });
+        expect(made.partitions.map(({ mountPath }) => mountPath)).toEqual([null, null]);
+        await sh('mke2fs -q -t ext4 "$1"', made.partitions[0]?.devicePath ?? '');
+        await fixture.host.disks.dismount(fixture.disk);
 
-      const untrusted = await fixture.host.disks.mount(fixture.disk, { mountFileSystems: true });
-      expect(untrusted.readOnly).toBe(true);
-      const folder = untrusted.partitions[0]?.mountPath ?? '';
-      expect(await readFile(join(folder, 'hello'), 'utf8')).toBe('from the host');
-      await expect(writeFile(join(folder, 'hello'), 'x')).rejects.toMatchObject({ code: 'EROFS' });
-      await fixture.host.disks.dismount(fixture.disk);
-      expect(await leftovers()).toEqual([]);
-    });
+        const trusted = await fixture.host.disks.mount(fixture.disk, { way, mountFileSystems: true, trusted: true });
+        const [inside, empty] = trusted.partitions;
+        expect(empty?.mountPath).toBeNull();
+        await writeFile(join(inside?.mountPath ?? '', 'hello'), 'from the host');
+        await fixture.host.disks.dismount(fixture.disk);
 
-    it('stays while somebody has mounted from it, and says where', async () => {
-      const { partitions } = await fixture.host.disks.mount(fixture.disk);
-      const device = partitions[0]?.devicePath ?? '';
-      const place = join(fixture.home, 'place');
-      await mkdir(place);
-      await sh('mke2fs -q -t ext4 "$1" && mount "$1" "$2"', device, place);
-      try {
-        const refused = fixture.host.disks.dismount(fixture.disk);
-        await expect(refused).rejects.toMatchObject({ code: 'in-use', detail: { mountPath: place } });
-      } finally {
-        await sh('umount "$1"', place);
-      }
-      await fixture.host.disks.dismount(fixture.disk);
-    });
+        const untrusted = await fixture.host.disks.mount(fixture.disk, { way, mountFileSystems: true });
+        expect(untrusted.readOnly).toBe(true);
+        const folder = untrusted.partitions[0]?.mountPath ?? '';
+        expect(await readFile(join(folder, 'hello'), 'utf8')).toBe('from the host');
+        await expect(writeFile(join(folder, 'hello'), 'x')).rejects.toMatchObject({ code: 'EROFS' });
+        await fixture.host.disks.dismount(fixture.disk);
+        expect(await leftovers()).toEqual([]);
+      });
 
-    it('is cleaned up after its worker was killed, with everything that was mounted from it', async () => {
-      const made = await fixture.host.disks.mount(fixture.disk);
-      await sh('mke2fs -q -t ext4 "$1"', made.partitions[0]?.devicePath ?? '');
-      await fixture.host.disks.dismount(fixture.disk);
-      const { processId } = await fixture.host.disks.mount(fixture.disk, { mountFileSystems: true });
-      process.kill(processId, 'SIGKILL');
-      await poll(async () => ((await mounted())[0]?.state === 'broken' ? true : undefined), { timeoutMs: 5000, intervalMs: 20, doing: 'waiting for the end of the worker' }); // biome-ignore format: one thing
-      await fixture.host.disks.dismount(fixture.disk);
-      expect(await leftovers()).toEqual([]);
-      expect(await sh('losetup --list --noheadings --output BACK-FILE')).not.toContain(fixture.run);
-      expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(fixture.run);
-    });
-  },
-);
+      it('stays while somebody has mounted from it, and says where', async () => {
+        const { partitions } = await fixture.host.disks.mount(fixture.disk, { way });
+        const device = partitions[0]?.devicePath ?? '';
+        const place = join(fixture.home, 'place');
+        await mkdir(place);
+        await sh('mke2fs -q -t ext4 "$1" && mount "$1" "$2"', device, place);
+        try {
+          const refused = fixture.host.disks.dismount(fixture.disk);
+          await expect(refused).rejects.toMatchObject({ code: 'in-use', detail: { mountPath: place } });
+        } finally {
+          await sh('umount "$1"', place);
+        }
+        await fixture.host.disks.dismount(fixture.disk);
+      });
 
-it('names in hv doctor what mounting lacks', async () => {
+      it('is cleaned up after its worker was killed, with everything that was mounted from it', async () => {
+        const made = await fixture.host.disks.mount(fixture.disk, { way });
+        await sh('mke2fs -q -t ext4 "$1"', made.partitions[0]?.devicePath ?? '');
+        await fixture.host.disks.dismount(fixture.disk);
+        const { processId } = await fixture.host.disks.mount(fixture.disk, { way, mountFileSystems: true });
+        process.kill(processId, 'SIGKILL');
+        await poll(async () => ((await mounted())[0]?.state === 'broken' ? true : undefined), { timeoutMs: 5000, intervalMs: 20, doing: 'waiting for the end of the worker' }); // biome-ignore format: one thing
+        await fixture.host.disks.dismount(fixture.disk);
+        expect(await leftovers()).toEqual([]);
+        expect(await sh('losetup --list --noheadings --output BACK-FILE')).not.toContain(fixture.run);
+        expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(fixture.run);
+      });
+    },
+  );
+}
+
+it('shows a disk in the best way that works here', async () => {
+  const best = [...missing].find(([, lack]) => lack === null)?.[0];
+  if (best === undefined) {
+    await expect(fixture.host.disks.mount(fixture.disk)).rejects.toMatchObject({ code: 'missing-dependency' });
+  } else {
+    expect((await fixture.host.disks.mount(fixture.disk)).way).toBe(best);
+  }
+  expect((await fixture.host.disks.mountWays()).map(({ way, missing: lack }) => [way, lack])).toEqual([...missing]);
+});
+
+it('names in hv doctor the ways that work and what the others lack', async () => {
   const finding = (await fixture.host.system.doctor()).find(({ id }) => id === 'mount');
-  const lacks = [...missing.values()].some((text) => text !== null);
-  expect(finding).toMatchObject({ status: lacks ? 'warning' : 'ok' });
-  if (lacks) expect(finding?.fix).not.toBeNull();
+  const isGood = missing.get('nbd') === null || missing.get('fuse-loop') === null;
+  expect(finding).toMatchObject({ status: isGood ? 'ok' : 'warning' });
+  expect(finding?.fix === null).toBe(isGood);
+  for (const [way, lack] of missing) {
+    expect(finding?.message).toContain(lack === null ? way : `not as ${way}: ${lack}`);
+  }
 });

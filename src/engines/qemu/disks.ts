@@ -13,6 +13,7 @@ import {
   FileDisks,
   type FileQueryOptions,
   type MountVhdOptions,
+  type MountWayFinding,
   noDriveOf,
 } from '../../disk/index.ts';
 import { isHvError } from '../../errors/index.ts';
@@ -29,6 +30,7 @@ import {
 } from './live-changes.ts';
 import { breakMirror, startMirror } from './mirrors.ts';
 import { Mounts } from './mounts/mounts.ts';
+import { examineWays } from './mounts/ways.ts';
 import { observe } from './observe.ts';
 
 /** Virtual hard disk files, through the engine of disk/. */
@@ -50,6 +52,10 @@ export class QemuDiskService extends FileDisks implements DiskService {
 
   override async dismount(path: string, options: Pick<LongOptions, 'signal'> = {}): Promise<void> {
     await this.#mounts.dismount(await canonicalPath(path), options);
+  }
+
+  override mountWays(): Promise<readonly MountWayFinding[]> {
+    return examineWays();
   }
 
   override attached(): Promise<readonly AttachedDisk[]> {

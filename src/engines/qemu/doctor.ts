@@ -4,7 +4,7 @@ import type { DoctorFinding } from '../../model/index.ts';
 import { ensureFolders, type HvPaths, VmStore } from '../../state/index.ts';
 import { findProgram, hasFfi, packageOf, readCpu, readMemory } from '../../system/index.ts';
 import { chooseAcceleration } from './acceleration.ts';
-import { examineWays } from './mounts/ways.ts';
+import { examineWays, hasDevice } from './mounts/ways.ts';
 import { findFirmware, qemuVersion } from './qemu-programs.ts';
 
 /** Programs that parts of hv use beside QEMU itself, and what for. */
@@ -121,19 +121,23 @@ async function damagedDefinitions(paths: HvPaths): Promise<DoctorFinding[]> {
   }));
 }
 
-/** Disks can be used without being mounted: what is missing for it is no more than a warning. */
+/**
+ * Disks can be used without being mounted: what is missing for it is no more than a warning. Nothing is where one way to
+ * a block device works.
+ */
 async function mounting(): Promise<DoctorFinding> {
-  const names = { 'fuse-loop': 'block devices', fuse: 'files' } as const;
   const ways = await examineWays();
-  const first = ways.find(({ missing }) => missing !== null);
-  const works = ways.filter(({ missing }) => missing === null).map(({ way }) => names[way]);
-  const lacks = ways.flatMap(({ way, missing }) => (missing === null ? [] : [`no ${names[way]}: ${missing}`]));
+  const works = ways.filter(({ missing }) => missing === null).map(({ way }) => way);
+  const lacks = ways.flatMap(({ way, missing }) => (missing === null ? [] : [`not as ${way}: ${missing}`]));
+  const isGood = works.some(hasDevice);
+  // Of two ways to a device the second needs less.
+  const fix = ways.findLast(({ way, missing }) => missing !== null && hasDevice(way))?.fix ?? null;
   return {
     id: 'mount',
     title: 'Mounting disks',
-    status: first ? 'warning' : 'ok',
+    status: isGood ? 'ok' : 'warning',
     message: [...(works.length > 0 ? [`as ${works.join(' or ')}`] : []), ...lacks].join('; '),
-    fix: first?.fix ?? null,
+    fix: isGood ? null : fix,
   };
 }
 

@@ -87,7 +87,7 @@ async function findCached(cacheDir: string, sizeBytes: number): Promise<Template
   }
 }
 
-function defaultCacheDir(): string {
+export function defaultCacheDir(): string {
   if (process.getuid?.() === 0) return '/var/cache/hv';
   return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'hv');
 }

@@ -17,8 +17,8 @@ export const command = defineCommand({
     trusted: flag('--trusted', 'The file systems are trusted: mount them for writing'),
     way: option(
       '--way <way>',
-      'fuse-loop (block device) or fuse (files); default the best that works here',
-      choiceOf('way', ['fuse-loop', 'fuse']),
+      'nbd or fuse-loop (block devices) or fuse (files); default the best that works here',
+      choiceOf('way', ['nbd', 'fuse-loop', 'fuse']),
     ),
     force: FORCE,
     allowParent: ALLOW_PARENT,
@@ -44,12 +44,18 @@ export const command = defineCommand({
       signal,
       ...(way === undefined ? {} : { way }),
     });
+    const ways = way === undefined ? await service.mountWays() : [];
+    const better = ways.slice(
+      0,
+      ways.findIndex((finding) => finding.way === disk.way),
+    );
+    if (!global.json) for (const finding of better) output.note(`Not as ${finding.way}: ${finding.missing}.`);
     await output.result(mountFileSystems ? { ...disk, warning } : disk, () => {
       const lines = disk.partitions.map(({ number, devicePath, filePath, mountPath }) => {
         const at = mountPath === null ? '' : `, mounted at ${mountPath}`;
         return `  ${number}: ${devicePath ?? filePath}${at}`;
       });
-      const head = `${disk.path} is ${disk.devicePath ?? disk.filePath}${disk.readOnly ? ' (read-only)' : ''}.`;
+      const head = `${disk.path} is ${disk.devicePath ?? disk.filePath} (${disk.way}${disk.readOnly ? ', read-only' : ''}).`;
       return [head, ...lines].join('\n');
     });
     return undefined;

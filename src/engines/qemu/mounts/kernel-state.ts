@@ -1,4 +1,5 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { isSystemError } from '../../../errors/index.ts';
 
 /** One line of /proc/self/mountinfo, as much as is needed (proc(5)). */
@@ -28,14 +29,14 @@ function unescapeOctal(text: string): string {
   return text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
-/** The loop devices that stand on files in a folder: the kernel's word, not a record's. */
-export async function loopDevicesOn(folder: string): Promise<readonly string[]> {
+/** The loop devices that stand on a block device, or on files in a folder: the kernel's word, not a record's. */
+export async function loopDevicesOn(base: string): Promise<readonly string[]> {
   const found: string[] = [];
-  for (const name of await blockDevices()) {
+  for (const name of await namesIn('/sys/block')) {
     if (!/^loop[0-9]+$/.test(name)) continue;
     try {
-      const backing = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8');
-      if (backing.startsWith(`${folder}/`)) found.push(`/dev/${name}`);
+      const backing = (await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8')).trimEnd();
+      if (backing === base || backing.startsWith(`${base}/`)) found.push(`/dev/${name}`);
     } catch (error) {
       if (!isSystemError(error, 'ENOENT', 'ENODEV', 'ENXIO')) throw error; // it is not in use
     }
@@ -43,11 +44,46 @@ export async function loopDevicesOn(folder: string): Promise<readonly string[]> 
   return found;
 }
 
-async function blockDevices(): Promise<readonly string[]> {
+/** The kernel's own device for a part of a disk; undefined where it does not read the partition table. */
+export async function kernelPartition(
+  devicePath: string,
+  part: { readonly offset: number; readonly sizeBytes: number },
+  sysFolder = '/sys',
+): Promise<string | undefined> {
+  const disk = basename(devicePath);
+  const folder = join(sysFolder, 'block', disk);
+  for (const name of await namesIn(folder)) {
+    if (!name.startsWith(`${disk}p`)) continue;
+    const [start, size] = await Promise.all(
+      ['start', 'size'].map(async (file) => Number(await readFile(join(folder, name, file), 'latin1'))),
+    );
+    // In sectors of 512 bytes, whatever the disk's own are.
+    if (start === part.offset / 512 && size === part.sizeBytes / 512) return `/dev/${name}`;
+  }
+  return undefined;
+}
+
+/** Whether a process other than these has one of the files open. Root sees all of them. */
+export async function isOpenElsewhere(paths: readonly string[], knownPids: readonly number[]): Promise<boolean> {
+  for (const pid of await namesIn('/proc')) {
+    if (!/^[0-9]+$/.test(pid) || knownPids.includes(Number(pid))) continue;
+    const folder = `/proc/${pid}/fd`;
+    for (const fd of await namesIn(folder)) {
+      try {
+        if (paths.includes(await readlink(`${folder}/${fd}`))) return true;
+      } catch (error) {
+        if (!isSystemError(error, 'ENOENT', 'ESRCH')) throw error; // closed meanwhile
+      }
+    }
+  }
+  return false;
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
   try {
-    return await readdir('/sys/block');
+    return await readdir(folder);
   } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return [];
+    if (isSystemError(error, 'ENOENT', 'ESRCH', 'EACCES')) return [];
     throw error;
   }
 }

@@ -26,7 +26,8 @@ import {
 } from '../../../system/index.ts';
 import { ControlClient } from '../control/client.ts';
 import { loopDevicesOn, readMounts } from './kernel-state.ts';
-import { chooseWay } from './ways.ts';
+import { detachNbd, nbdDevicesOn } from './nbd-device.ts';
+import { chooseWay, examineWays } from './ways.ts';
 import { type MountOrder, mountAnswerSchema } from './wire.ts';
 
 const LOCK_TIMEOUT_MS = 60_000;
@@ -83,12 +84,8 @@ export class Mounts {
   /** Says how a disk would be mounted; looks at the host alone. @throws HvError `missing-dependency`, `unsupported`, `in-use` */
   async checkMount(path: string, options: MountVhdOptions): Promise<AttachedDisk['way']> {
     throwIfAborted(options.signal, 'mounting the disk');
-    const way = await chooseWay(options.mountFileSystems && options.way === undefined ? 'fuse-loop' : options.way);
-    if (options.mountFileSystems && way !== 'fuse-loop') {
-      throw new HvError('unsupported', 'file systems are mounted from a block device only', {
-        hint: 'Leave --way out.',
-      });
-    }
+    const needsDevice = options.mountFileSystems ?? false;
+    const way = chooseWay(await examineWays(), { asked: options.way, needsDevice });
     const record = await readMountRecord(mountPaths(this.#paths, path));
     if (record && isServed(record)) throw alreadyMounted(record);
     return way;
@@ -109,12 +106,13 @@ export class Mounts {
     }
     await refuseWhenUsed(at, record);
     for (const { mountPath } of record.partitions) if (mountPath !== null) await unmount(mountPath, path);
-    await detachLoops(at);
+    await detachLoops(at, record);
     await using worker = await ControlClient.connect(at.controlSocket, "the disk's worker");
-    // Asked before, answered after: the worker leaves as soon as its files are unmounted and whoever asked has an answer.
+    // Asked before, answered after: the worker leaves as soon as nothing shows the disk and whoever asked has an answer.
     const ended = worker.call({ op: 'end' });
     ended.catch(() => {}); // awaited below, unless unmounting fails
-    await unmountFiles(at, path);
+    if (record.way === 'nbd') await detachDevices(at, record);
+    else await unmountFiles(at, path);
     await withDeadline(ended, WORKER_END_MS, "waiting for the disk's worker");
     await withDeadline(waitForExit(record.worker), WORKER_END_MS, "waiting for the disk's worker to leave");
     await cleanUp(at);
@@ -259,10 +257,26 @@ async function unmount(mountPath: string, path: string): Promise<void> {
   }
 }
 
-async function detachLoops({ files }: MountPaths): Promise<void> {
+/** The loop devices on our files; those on our NBD device, which may be another's by now, only when they are recorded. */
+async function detachLoops({ files }: MountPaths, record: MountRecord | undefined): Promise<void> {
   if (!isRoot()) return;
-  for (const device of await loopDevicesOn(files)) {
+  const recorded = new Set(record?.partitions.map(({ devicePath }) => devicePath));
+  const onDevice = record?.way === 'nbd' && record.devicePath !== null ? await loopDevicesOn(record.devicePath) : [];
+  for (const device of [...(await loopDevicesOn(files)), ...onDevice.filter((loop) => recorded.has(loop))]) {
     await runProgram('losetup', ['--detach', device], { deadlineMs: PROGRAM_DEADLINE_MS });
+  }
+}
+
+/** None is left where somebody detached it already. */
+async function detachDevices(at: MountPaths, { path, devicePath, partitions }: MountRecord): Promise<void> {
+  const shown = [devicePath, ...partitions.map((partition) => partition.devicePath)].filter((name) => name !== null);
+  for (const device of await nbdDevicesOn(at.nbdSocket)) {
+    try {
+      await detachNbd(device, shown);
+    } catch (error) {
+      if (!isHvError(error, 'in-use')) throw error;
+      throw busy(path, device.devicePath, error);
+    }
   }
 }
 
@@ -284,7 +298,7 @@ async function unmountFiles(at: MountPaths, path: string): Promise<void> {
 function busy(path: string, used: string, cause: unknown): HvError {
   return new HvError('in-use', `${path} is still mounted: somebody uses ${used}`, {
     detail: { path, usedPath: used },
-    hint: `Find out who with: fuser -vm ${used}`,
+    hint: `Find out who with: fuser -v${used.startsWith('/dev/') ? '' : 'm'} ${used}`,
     cause,
   });
 }
@@ -300,10 +314,10 @@ async function cleanUp(at: MountPaths): Promise<void> {
     await runProgram('umount', ['-l', '--', mountPath], { deadlineMs: PROGRAM_DEADLINE_MS });
     await removeFolder(mountPath);
   }
-  await detachLoops(at);
+  await detachLoops(at, await readMountRecord(at));
   if (inside.some(({ mountPath }) => isFiles(mountPath))) await unmountFuse(at.files, { isLazy: true });
   for (const name of await namesIn(at.fileSystems)) await removeFolder(`${at.fileSystems}/${name}`);
-  for (const file of [at.record, at.controlSocket, at.log]) await rm(file, { force: true });
+  for (const file of [at.record, at.controlSocket, at.nbdSocket, at.log]) await rm(file, { force: true });
   for (const folder of [at.files, at.fileSystems, at.folder]) await removeFolder(folder);
 }
 

@@ -10,17 +10,20 @@ import {
   readPartitionTable,
 } from '../../../disk/index.ts';
 import { HvError, isHvError } from '../../../errors/index.ts';
-import { type FuseChannel, mountFuse } from '../../../protocols/fuse/index.ts';
+import { mountFuse } from '../../../protocols/fuse/index.ts';
+import { NbdServer } from '../../../protocols/nbd/index.ts';
 import { type MountPaths, mountPaths, resolvePaths, writeMountRecord } from '../../../state/index.ts';
-import { bootId, dropPrivileges, isRoot, ownIdentity, runProgram } from '../../../system/index.ts';
+import { bootId, dropPrivileges, isRoot, ownIdentity, runProgram, waitForExit } from '../../../system/index.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
 import { log } from '../log.ts';
+import { kernelPartition } from './kernel-state.ts';
+import { attachNbd, NBD_EXPORT } from './nbd-device.ts';
 import { endRequestSchema, type MountOrder } from './wire.ts';
 
 const DISK_FILE = 'disk.raw';
 const PROGRAM_DEADLINE_MS = 30_000;
-/** Whoever ordered the end unmounts the files then; when that fails, the disk stays. */
-const UNMOUNTED_MS = 30_000;
+/** Whoever ordered the end unmounts the files or detaches the device then; when that fails, the disk stays. */
+const UNSHOWN_MS = 30_000;
 /** Users that no machine and nobody else has: one for each mounted disk, by the number of its folder. */
 const FIRST_USER = 0x7a00_0000;
 const USER_COUNT = 0x10_0000;
@@ -36,34 +39,28 @@ export function isReady(): boolean {
 }
 
 /**
- * Shows one disk until its files are unmounted, then closes it.
+ * Shows one disk until its files are unmounted or its device is detached, then closes it.
  *
- *   as root:   open the disk, mount its files, make the block device, mount what is inside if that is wanted
+ *   as root:   open the disk, show it (files, or an NBD device), make the other devices, mount what is inside if wanted
  *   then:      become a user of its own for good, and answer the kernel
  *
- * Once the files are mounted nothing here may touch them: this process would wait for itself.
+ * Once it is shown nothing here may wait for its files or devices without going on to answer.
  */
 export async function serveMount(order: MountOrder): Promise<void> {
   process.title = `hv-mount ${order.path}`;
   const at = mountPaths(resolvePaths({ home: order.home, run: order.run }), order.path);
   const disk = await openSoon(order);
-  let channel: FuseChannel | undefined;
   let hasFailed = false;
   try {
     const partitions = partitionsOf(disk);
-    const views = partitions.map(({ offset, sizeBytes }, index) => ({ name: `part${index + 1}`, offset, sizeBytes }));
-    channel = await mountFuse({
-      folder: at.files,
-      device: disk,
-      views: [{ name: DISK_FILE, offset: 0, sizeBytes: disk.sizeBytes }, ...views],
-    });
-    const server = await announce(at, order, disk, partitions);
+    const showing = order.way === 'nbd' ? await showDevice(at, disk) : await showFiles(at, disk, partitions);
+    const server = await announce(at, order, disk, partitions, showing);
     let closed: Promise<void> | undefined;
     server.onEnd(async () => {
-      await withDeadline(channel?.ended ?? Promise.resolve(), UNMOUNTED_MS, 'waiting for the files to be unmounted');
+      await withDeadline(showing.ended, UNSHOWN_MS, 'waiting until nothing shows the disk');
       await closed;
     });
-    closed = channel.ended.then(() => disk.close());
+    closed = showing.ended.then(() => disk.close());
     await closed;
     await server.answered();
   } catch (error) {
@@ -72,6 +69,51 @@ export async function serveMount(order: MountOrder): Promise<void> {
     throw error;
   } finally {
     if (hasFailed) await disk.close();
+  }
+}
+
+/** How the kernel has the disk. */
+interface Showing {
+  readonly filePath: string;
+  /** Null where there are files alone. */
+  readonly devicePath: string | null;
+  /** Nobody can use the disk any more. */
+  readonly ended: Promise<void>;
+}
+
+async function showFiles(at: MountPaths, disk: OpenDisk, partitions: readonly Partition[]): Promise<Showing> {
+  const views = partitions.map(({ offset, sizeBytes }, index) => ({ name: `part${index + 1}`, offset, sizeBytes }));
+  const { ended } = await mountFuse({
+    folder: at.files,
+    device: disk,
+    views: [{ name: DISK_FILE, offset: 0, sizeBytes: disk.sizeBytes }, ...views],
+  });
+  return { filePath: join(at.files, DISK_FILE), devicePath: null, ended };
+}
+
+/** When this process fails or is killed, the device goes away with its connection. */
+async function showDevice(at: MountPaths, disk: OpenDisk): Promise<Showing> {
+  const server = new NbdServer();
+  server.addExport(NBD_EXPORT, disk);
+  await server.listen(at.nbdSocket);
+  const { devicePath, client } = await attachNbd({
+    socketPath: at.nbdSocket,
+    sectorSizeBytes: disk.logicalSectorSizeBytes,
+    readOnly: disk.readOnly,
+  });
+  const ended = waitForExit(client).then(() => server.close());
+  ended.catch(() => {}); // awaited by whoever shows the disk, unless that comes to nothing
+  await readPartitions(devicePath);
+  return { filePath: devicePath, devicePath, ended };
+}
+
+/** The kernel looks for partitions when a device is opened; through a program, so that its questions are answered here. */
+async function readPartitions(devicePath: string): Promise<void> {
+  try {
+    await runProgram('blockdev', ['--rereadpt', devicePath], { deadlineMs: PROGRAM_DEADLINE_MS });
+  } catch (error) {
+    if (!isHvError(error, 'process-failed')) throw error;
+    log(`the partitions of ${devicePath} are not read again: ${error.message}`); // somebody uses one already
   }
 }
 
@@ -105,20 +147,23 @@ async function announce(
   order: MountOrder,
   disk: OpenDisk,
   partitions: readonly Partition[],
+  showing: Showing,
 ): Promise<EndServer> {
-  const filePath = join(at.files, DISK_FILE);
-  const devicePath = order.way === 'fuse-loop' ? await attachLoop(filePath, disk) : null;
+  const { filePath } = showing;
+  const devicePath = order.way === 'fuse-loop' ? await attachLoop(filePath, disk) : showing.devicePath;
   const shown: AttachedPartition[] = [];
-  for (const [index, { offset, sizeBytes, type }] of partitions.entries()) {
+  for (const [index, partition] of partitions.entries()) {
     const number = index + 1;
-    const partFile = join(at.files, `part${number}`);
+    const partFile = order.way === 'nbd' ? undefined : join(at.files, `part${number}`);
+    const partDevice = devicePath === null ? null : await partitionDevice(devicePath, partition, partFile, disk);
     shown.push({
       number,
-      offsetBytes: offset,
-      sizeBytes,
-      type,
-      filePath: partFile,
-      devicePath: devicePath === null ? null : await partitionDevice(`${devicePath}p${number}`, partFile, disk),
+      offsetBytes: partition.offset,
+      sizeBytes: partition.sizeBytes,
+      type: partition.type,
+      // Without files it is the device.
+      filePath: partFile ?? partDevice ?? filePath,
+      devicePath: partDevice,
       mountPath: null,
     });
   }
@@ -147,13 +192,15 @@ async function announce(
   return server;
 }
 
-async function attachLoop(filePath: string, disk: OpenDisk): Promise<string> {
+/** @param part only a part of the file or device */
+async function attachLoop(path: string, disk: OpenDisk, part?: Partition): Promise<string> {
+  const limits = part ? ['--offset', String(part.offset), '--sizelimit', String(part.sizeBytes)] : [];
   const { stdout } = await runProgram(
     'losetup',
     [
-      ...['--find', '--show', '--partscan', '--sector-size', String(disk.logicalSectorSizeBytes)],
+      ...['--find', '--show', '--partscan', '--sector-size', String(disk.logicalSectorSizeBytes), ...limits],
       ...(disk.readOnly ? ['--read-only'] : []),
-      filePath,
+      path,
     ],
     { deadlineMs: PROGRAM_DEADLINE_MS },
   );
@@ -162,9 +209,19 @@ async function attachLoop(filePath: string, disk: OpenDisk): Promise<string> {
   throw new HvError('process-failed', `losetup named no device: ${JSON.stringify(device)}`);
 }
 
-/** The kernel's own device for a partition; one over our file of it where the kernel cannot read the partition table. */
-async function partitionDevice(kernelDevice: string, partFile: string, disk: OpenDisk): Promise<string> {
-  return existsSync(kernelDevice) ? kernelDevice : attachLoop(partFile, disk);
+/**
+ * The kernel's own device for a partition; where it cannot read the partition table, a loop device over our file of the
+ * partition, or over that part of the disk's device.
+ */
+async function partitionDevice(
+  devicePath: string,
+  partition: Partition,
+  partFile: string | undefined,
+  disk: OpenDisk,
+): Promise<string> {
+  const own = await kernelPartition(devicePath, partition);
+  if (own !== undefined && existsSync(own)) return own;
+  return partFile === undefined ? attachLoop(devicePath, disk, partition) : attachLoop(partFile, disk);
 }
 
 /** What has a file system that this kernel knows; the rest is passed over. */

@@ -5,7 +5,7 @@ export const mountOrderSchema = z.strictObject({
   home: z.string(),
   run: z.string(),
   path: z.string(),
-  way: z.enum(['fuse-loop', 'fuse']),
+  way: z.enum(['nbd', 'fuse-loop', 'fuse']),
   readOnly: z.boolean(),
   mountFileSystems: z.boolean(),
   allowParents: z.array(z.string()),
@@ -18,5 +18,5 @@ export const mountAnswerSchema = z.union([
   z.object({ error: z.object({ code: z.string(), message: z.string() }).loose() }),
 ]);
 
-/** The only order on its control socket: answered once the files are unmounted and the disk is closed; then it leaves. */
+/** The only order on its control socket: answered once nothing shows the disk any more and it is closed; then it leaves. */
 export const endRequestSchema = z.strictObject({ id: z.int().min(1), op: z.literal('end') });
