@@ -25,6 +25,7 @@ const compare = [
   { package: '7zip', brings: [] }, // 7zz or 7z, by the system's version: reads chains of VHD files, finding the parents itself
   { package: 'libnbd-bin', brings: ['nbdinfo', 'nbdcopy'] },
   { package: 'nbdkit', brings: ['nbdkit'] },
+  { package: 'nbd-client', brings: ['nbd-client'] },
   { package: 'fuse3', brings: ['fusermount3'] },
   { package: 'sg3-utils', brings: ['sg_decode_sense', 'sg_vpd'] },
   { package: 'gdisk', brings: ['sgdisk'] },

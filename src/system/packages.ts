@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 /** The Debian package (Ubuntu's has the same name) that brings a program which hv may run. */
 const PACKAGE_BY_PROGRAM: Readonly<Record<string, string>> = {
   'apt-get': 'apt',
+  blockdev: 'util-linux',
   bridge: 'iproute2',
   busybox: 'busybox-static',
   bunzip2: 'bzip2',
@@ -30,6 +31,7 @@ const PACKAGE_BY_PROGRAM: Readonly<Record<string, string>> = {
   'mkfs.ntfs': 'ntfs-3g',
   'mkfs.vfat': 'dosfstools',
   mkntfs: 'ntfs-3g',
+  modinfo: 'kmod',
   modprobe: 'kmod',
   mount: 'mount',
   'nbd-client': 'nbd-client',

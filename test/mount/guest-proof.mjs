@@ -12,9 +12,12 @@ const run = (program, ...args) => execFileSync(program, args, { encoding: 'utf8'
 const seen = (what) => console.log(`seen: ${what}`);
 const write = (path, offset, bytes) => {
   const fd = openSync(path, 'r+');
-  writeSync(fd, bytes, 0, bytes.length, offset);
-  fsyncSync(fd);
-  closeSync(fd);
+  try {
+    writeSync(fd, bytes, 0, bytes.length, offset);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 };
 const read = (path, offset, length) => {
   const fd = openSync(path, 'r');
@@ -41,12 +44,23 @@ const fails = async (promise, code) => {
 };
 const until = async (what, done) => {
   for (let tries = 0; !(await done()); tries++) {
-    if (tries > 300) throw new Error(`waited in vain: ${what}`);
+    if (tries > 300) {
+      for (const name of readdirSync('/sys/block').filter((found) => /^nbd[01]$/.test(found))) {
+        const files = readdirSync(`/sys/block/${name}`).filter((file) => file === 'pid' || file.startsWith('nbd'));
+        console.log(name, readFileSync(`/sys/block/${name}/size`, 'latin1').trim(), files.join(' '));
+      }
+      throw new Error(`waited in vain: ${what}`);
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 };
 const attachedNbd = () => readdirSync('/sys/block').filter((name) => existsSync(`/sys/block/${name}/pid`));
-const isFree = () => attachedNbd().length === 0 && readFileSync('/sys/block/nbd0/size', 'latin1').trim() === '0';
+/** No device is attached, and none looks as if it were. */
+const isFree = () => {
+  const names = readdirSync('/sys/block').filter((name) => name.startsWith('nbd'));
+  const hasSize = (name) => readFileSync(`/sys/block/${name}/size`, 'latin1').trim() !== '0';
+  return attachedNbd().length === 0 && !names.some(hasSize) && !readdirSync('/dev').some((name) => /^nbd[0-9]+p/.test(name));
+};
 
 try {
   const { disks } = await openQemuHost({ home: '/tmp/home' });
@@ -93,8 +107,12 @@ try {
   assert.equal(run('blockdev', '--getro', disk.devicePath), '1');
   assert.throws(() => write(disk.partitions[0].devicePath, 0, Buffer.alloc(512, 1)), /EPERM|EROFS|EACCES/);
   assert.equal(read(disk.partitions[1].devicePath, 4096, 12).toString(), 'from outside');
+  const own = openSync(disk.devicePath, 'r');
+  await fails(disks.dismount(DISK), 'in-use');
+  closeSync(own);
   await disks.dismount(DISK);
-  seen('read-only is read-only');
+  await until('the device is free', isFree);
+  seen('read-only is read-only; not dismounted while this very process has it open');
 
   await createVhd('/tmp/4k.vhdx', { sizeBytes: 64 * MIB, blockSizeBytes: MIB, logicalSectorSizeBytes: 4096, physicalSectorSizeBytes: 4096 });
   await createVhd('/tmp/old.vhd', { sizeBytes: 64 * MIB });
@@ -107,6 +125,7 @@ try {
   run('blkdiscard', '-o', String(8 * MIB), '-l', String(MIB), first.devicePath);
   await disks.dismount('/tmp/4k.vhdx');
   await disks.dismount('/tmp/old.vhd');
+  await until('the devices are free', isFree);
   assert.equal((await inFile('/tmp/4k.vhdx', 9 * MIB, MIB)).toString(), 'four'.repeat(MIB / 4));
   assert.equal((await inFile('/tmp/4k.vhdx', 8 * MIB, MIB)).equals(Buffer.alloc(MIB)), true);
   assert.equal((await inFile('/tmp/old.vhd', 8 * MIB, 8192)).toString(), 'half'.repeat(2048));
@@ -116,7 +135,7 @@ try {
   write(disk.partitions[0].devicePath, 8 * MIB, Buffer.alloc(65536, 'before the kill'));
   process.kill(disk.processId, 'SIGKILL');
   await until('broken', async () => (await disks.attached())[0].state === 'broken');
-  await until('the kernel lets the device go', isFree);
+  await until('the kernel lets the device go', () => attachedNbd().length === 0);
   await disks.dismount(DISK);
   assert.deepEqual(await disks.attached(), []);
   assert.equal((await inFile(DISK, part1.offsetBytes + 8 * MIB, 65536)).equals(Buffer.alloc(65536, 'before the kill')), true);
@@ -142,9 +161,20 @@ try {
   process.kill(disk.processId, 'SIGKILL');
   await until('broken', async () => (await disks.attached())[0].state === 'broken');
   await disks.dismount(DISK);
-  await until('the device is free', isFree);
+  await until('the device is free', () => attachedNbd().length === 0);
   assert.equal(readFileSync('/proc/self/mountinfo', 'utf8').includes('/run/'), false);
   seen('file systems inside are mounted when asked, and cleaned up after a kill');
+
+  disk = await disks.mount(DISK);
+  const stale = openSync(disk.devicePath, 'r');
+  run('nbd-client', '-nonetlink', '-d', disk.devicePath);
+  await until('the worker leaves', () => !existsSync(`/proc/${disk.processId}`));
+  await disks.dismount(DISK);
+  const other = await disks.mount(DISK);
+  assert.notEqual(other.devicePath, disk.devicePath);
+  await disks.dismount(DISK);
+  closeSync(stale);
+  seen('a device that somebody still has open from its last disk is not taken for another');
 
   run('modprobe', '-r', 'nbd');
   run('modprobe', 'nbd', 'max_part=0', 'nbds_max=1');

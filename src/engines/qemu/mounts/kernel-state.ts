@@ -63,14 +63,16 @@ export async function kernelPartition(
   return undefined;
 }
 
-/** Whether a process other than these has one of the files open. Root sees all of them. */
-export async function isOpenElsewhere(paths: readonly string[], knownPids: readonly number[]): Promise<boolean> {
+/** Whether a process other than these has a device or one of its partitions open. Root sees all of them. */
+export async function isOpenSomewhere(devicePath: string, knownPids: readonly number[]): Promise<boolean> {
+  const isPart = (path: string): boolean => /^p[0-9]+$/.test(path.slice(devicePath.length));
   for (const pid of await namesIn('/proc')) {
     if (!/^[0-9]+$/.test(pid) || knownPids.includes(Number(pid))) continue;
     const folder = `/proc/${pid}/fd`;
     for (const fd of await namesIn(folder)) {
       try {
-        if (paths.includes(await readlink(`${folder}/${fd}`))) return true;
+        const path = await readlink(`${folder}/${fd}`);
+        if (path === devicePath || (path.startsWith(devicePath) && isPart(path))) return true;
       } catch (error) {
         if (!isSystemError(error, 'ENOENT', 'ESRCH')) throw error; // closed meanwhile
       }

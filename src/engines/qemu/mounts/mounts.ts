@@ -268,11 +268,10 @@ async function detachLoops({ files }: MountPaths, record: MountRecord | undefine
 }
 
 /** None is left where somebody detached it already. */
-async function detachDevices(at: MountPaths, { path, devicePath, partitions }: MountRecord): Promise<void> {
-  const shown = [devicePath, ...partitions.map((partition) => partition.devicePath)].filter((name) => name !== null);
+async function detachDevices(at: MountPaths, { path }: MountRecord): Promise<void> {
   for (const device of await nbdDevicesOn(at.nbdSocket)) {
     try {
-      await detachNbd(device, shown);
+      await detachNbd(device);
     } catch (error) {
       if (!isHvError(error, 'in-use')) throw error;
       throw busy(path, device.devicePath, error);

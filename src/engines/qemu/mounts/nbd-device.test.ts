@@ -29,19 +29,33 @@ async function block(name: string, files: Readonly<Record<string, string>>): Pro
 }
 
 describe('free devices', () => {
-  it('are those without a client and without a size, by number', async () => {
+  it('are those without a client, first those without a size, by number', async () => {
     await block('nbd0', { size: '131072', pid: '4711' });
     await block('nbd10', { size: '0' });
     await block('nbd2', { size: '0' });
     await block('nbd1', { size: '0', pid: '12' }); // it is being attached
-    await block('nbd3', { size: '8' }); // it is being detached
+    await block('nbd3', { size: '8' }); // somebody had it open when it was detached
     await block('loop0', { size: '0' });
-    expect(await freeNbdDevices(sysFolder)).toEqual(['/dev/nbd2', '/dev/nbd10']);
+    expect(await freeNbdDevices(sysFolder)).toEqual([
+      { devicePath: '/dev/nbd2', isUsed: false },
+      { devicePath: '/dev/nbd10', isUsed: false },
+      { devicePath: '/dev/nbd3', isUsed: true },
+    ]);
   });
 
   it('are none where there is no module', async () => {
     expect(await freeNbdDevices(sysFolder)).toEqual([]);
     expect((await nbdNeeds(sysFolder)).isRoot).toBe(process.geteuid?.() === 0);
+  });
+
+  it('must have nodes in /dev where the module is loaded', async () => {
+    const devFolder = join(sysFolder, 'dev');
+    await mkdir(join(sysFolder, 'module/nbd'), { recursive: true });
+    await block('nbd0', { size: '0' });
+    expect(await nbdNeeds(sysFolder, devFolder)).toMatchObject({ hasModule: true, hasDevices: false });
+    await mkdir(devFolder);
+    await writeFile(join(devFolder, 'nbd0'), '');
+    expect(await nbdNeeds(sysFolder, devFolder)).toMatchObject({ hasModule: true, hasDevices: true });
   });
 });
 
@@ -77,10 +91,11 @@ it('tells nbd-client the socket, the device, the sectors, and whether it may wri
 });
 
 it.each<[NbdNeeds, RegExp | undefined]>([
-  [{ isRoot: true, hasModule: true, hasClient: true }, undefined],
-  [{ isRoot: false, hasModule: true, hasClient: true }, /root/],
-  [{ isRoot: true, hasModule: false, hasClient: true }, /module nbd/],
-  [{ isRoot: true, hasModule: true, hasClient: false }, /nbd-client/],
+  [{ isRoot: true, hasModule: true, hasDevices: true, hasClient: true }, undefined],
+  [{ isRoot: false, hasModule: true, hasDevices: true, hasClient: true }, /root/],
+  [{ isRoot: true, hasModule: false, hasDevices: true, hasClient: true }, /module nbd/],
+  [{ isRoot: true, hasModule: true, hasDevices: false, hasClient: true }, /\/dev\/nbd0/],
+  [{ isRoot: true, hasModule: true, hasDevices: true, hasClient: false }, /nbd-client/],
 ])('needs root, the module and the program: %o', (needs, missing) => {
   const obstacle = nbdObstacle(needs);
   if (missing === undefined) expect(obstacle).toBeUndefined();

@@ -1,10 +1,17 @@
 import { constants, existsSync } from 'node:fs';
 import { open, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { poll, sleep } from '../../../async/index.ts';
+import { basename, join } from 'node:path';
+import { poll, sleep, withDeadline } from '../../../async/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../../../errors/index.ts';
-import { findProgram, isRoot, type ProcessIdentity, readProcess, runProgram } from '../../../system/index.ts';
-import { isOpenElsewhere } from './kernel-state.ts';
+import {
+  findProgram,
+  isRoot,
+  type ProcessIdentity,
+  readProcess,
+  runProgram,
+  waitForExit,
+} from '../../../system/index.ts';
+import { isOpenSomewhere } from './kernel-state.ts';
 
 /**
  * The kernel's NBD devices, attached by nbd-client over its older interface (ioctl): there the program stays while the
@@ -22,7 +29,6 @@ export const NBD_EXPORT = 'disk';
 
 const PROGRAM_DEADLINE_MS = 30_000;
 const APPEAR_MS = 10_000;
-const ATTACH_TRIES = 4;
 /** Whoever looks at every new device (udev) holds it for a moment. */
 const BUSY_MS = 3000;
 const BUSY_STEP_MS = 100;
@@ -31,14 +37,19 @@ export interface NbdNeeds {
   readonly isRoot: boolean;
   /** Loaded, built in, or to be had with modprobe. */
   readonly hasModule: boolean;
+  /** False in a container that has the kernel's module, but none of its devices. */
+  readonly hasDevices: boolean;
   readonly hasClient: boolean;
 }
 
 /** Looks; loads nothing. @param sysFolder `/sys`, or what stands for it in a test */
-export async function nbdNeeds(sysFolder = '/sys'): Promise<NbdNeeds> {
+export async function nbdNeeds(sysFolder = '/sys', devFolder = '/dev'): Promise<NbdNeeds> {
+  const hasLoaded = isLoaded(sysFolder);
+  const names = await nbdNames(sysFolder);
   return {
     isRoot: isRoot(),
-    hasModule: isLoaded(sysFolder) || (await canLoad()),
+    hasModule: hasLoaded || (await canLoad()),
+    hasDevices: !hasLoaded || names.some((name) => existsSync(join(devFolder, name))),
     hasClient: (await findProgram('nbd-client')) !== undefined,
   };
 }
@@ -49,6 +60,7 @@ export function nbdObstacle(needs: NbdNeeds): { readonly missing: string; readon
   if (!needs.hasModule) {
     return { missing: 'this kernel has no module nbd', fix: 'Use a kernel with it: CONFIG_BLK_DEV_NBD=m' };
   }
+  if (!needs.hasDevices) return { missing: 'there is no /dev/nbd0', fix: 'Give this container the host’s /dev/nbd*.' };
   if (!needs.hasClient) return { missing: 'nbd-client is not installed', fix: 'apt-get install nbd-client' };
   return undefined;
 }
@@ -58,7 +70,7 @@ function isLoaded(sysFolder: string): boolean {
 }
 
 async function canLoad(): Promise<boolean> {
-  if ((await findProgram('modinfo')) === undefined) return false;
+  if (!(await mayLoadModules()) || (await findProgram('modinfo')) === undefined) return false;
   const { exitCode } = await runProgram('modinfo', ['-F', 'name', 'nbd'], {
     deadlineMs: PROGRAM_DEADLINE_MS,
     okExitCodes: [0, 1],
@@ -66,15 +78,27 @@ async function canLoad(): Promise<boolean> {
   return exitCode === 0;
 }
 
-/** The devices that nobody has attached, in their order: without a client and without a size. */
-export async function freeNbdDevices(sysFolder = '/sys'): Promise<readonly string[]> {
-  const free: string[] = [];
+export interface FreeNbdDevice {
+  readonly devicePath: string;
+  /** It still has the size of its last disk: somebody had it open when that went away, and may have it open now. */
+  readonly isUsed: boolean;
+}
+
+/** The devices that are not attached (they have no client), those first that nobody has open. */
+export async function freeNbdDevices(sysFolder = '/sys'): Promise<readonly FreeNbdDevice[]> {
+  const free: FreeNbdDevice[] = [];
   for (const name of await nbdNames(sysFolder)) {
     const folder = join(sysFolder, 'block', name);
     if (existsSync(join(folder, 'pid'))) continue;
-    if ((await sysNumber(join(folder, 'size'))) === 0) free.push(`/dev/${name}`);
+    free.push({ devicePath: `/dev/${name}`, isUsed: (await sysNumber(join(folder, 'size'))) !== 0 });
   }
-  return free;
+  return free.sort((a, b) => Number(a.isUsed) - Number(b.isUsed));
+}
+
+/** CAP_SYS_MODULE, capability 16 (capabilities(7)), which root of a container lacks. */
+async function mayLoadModules(): Promise<boolean> {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(await readFile('/proc/self/status', 'latin1'))?.[1];
+  return effective !== undefined && ((BigInt(`0x${effective}`) >> 16n) & 1n) === 1n;
 }
 
 /** The devices whose nbd-client was started for this socket: the kernel's word, not a record's. */
@@ -123,18 +147,15 @@ export async function attachNbd(order: {
   readonly readOnly: boolean;
 }): Promise<NbdDevice> {
   if (!isLoaded('/sys')) await runProgram('modprobe', ['nbd'], { deadlineMs: PROGRAM_DEADLINE_MS });
-  for (let tries = 1; ; tries++) {
-    const [devicePath] = await freeNbdDevices();
-    if (devicePath === undefined) {
-      throw new HvError('in-use', 'every NBD device of this host is attached', {
-        hint: 'Detach one, or have more of them: modprobe nbd nbds_max=64',
-      });
-    }
+  let failure: unknown;
+  for (const { devicePath, isUsed } of await freeNbdDevices()) {
+    // Whoever still has it open from its last disk would have ours.
+    if (isUsed && !(await isUnused(devicePath))) continue;
     try {
       await runProgram('nbd-client', attachArguments({ ...order, devicePath }), { deadlineMs: PROGRAM_DEADLINE_MS });
     } catch (error) {
-      // Somebody else may have taken the device meanwhile.
-      if (!isHvError(error, 'process-failed') || tries === ATTACH_TRIES) throw error;
+      if (!isHvError(error, 'process-failed')) throw error;
+      failure ??= error; // somebody else may have taken the device meanwhile
       continue;
     }
     return poll(async () => (await nbdDevicesOn(order.socketPath)).find((found) => found.devicePath === devicePath), {
@@ -143,18 +164,32 @@ export async function attachNbd(order: {
       doing: `waiting for ${devicePath}`,
     });
   }
+  if (failure !== undefined) throw failure;
+  throw new HvError('in-use', 'every NBD device of this host is in use', {
+    hint: 'Detach one, or have more of them: modprobe nbd nbds_max=64',
+  });
+}
+
+async function isUnused(devicePath: string): Promise<boolean> {
+  try {
+    if (await isOpenSomewhere(devicePath, [])) return false;
+    await using _device = await open(devicePath, constants.O_RDONLY | constants.O_EXCL);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'EBUSY')) return false;
+    throw fromSystemError(error, `could not open ${devicePath}`, { path: devicePath });
+  }
 }
 
 /**
  * Takes a device away that nobody uses any more, with everything written to it flushed.
- * @param devices the device, and those of its partitions
  * @throws HvError `in-use`, `io`
  */
-export async function detachNbd({ devicePath, client }: NbdDevice, devices: readonly string[]): Promise<void> {
+export async function detachNbd({ devicePath, client }: NbdDevice): Promise<void> {
   const deadline = performance.now() + BUSY_MS;
   for (;;) {
     try {
-      await flushUnused(devicePath, devices, client.pid);
+      await flushUnused(devicePath, client.pid);
       break;
     } catch (error) {
       if (!isHvError(error, 'in-use') || performance.now() > deadline) throw error;
@@ -162,13 +197,32 @@ export async function detachNbd({ devicePath, client }: NbdDevice, devices: read
     await sleep(BUSY_STEP_MS);
   }
   await runProgram('nbd-client', detachArguments(devicePath), { deadlineMs: PROGRAM_DEADLINE_MS });
+  await withDeadline(waitForExit(client), PROGRAM_DEADLINE_MS, `waiting until ${devicePath} is detached`);
+  await forgetSize(devicePath);
+}
+
+/**
+ * The kernel keeps a device's size and partitions when somebody has it open at its end, as the program has that detaches
+ * it. Told again, when nobody has, it forgets them.
+ */
+async function forgetSize(devicePath: string): Promise<void> {
+  const folder = join('/sys/block', basename(devicePath));
+  try {
+    if (existsSync(join(folder, 'pid'))) return; // somebody has attached it again
+    if ((await sysNumber(join(folder, 'size'))) !== 0) {
+      await runProgram('nbd-client', detachArguments(devicePath), { deadlineMs: PROGRAM_DEADLINE_MS });
+    }
+    await runProgram('blockdev', ['--rereadpt', devicePath], { deadlineMs: PROGRAM_DEADLINE_MS });
+  } catch (error) {
+    if (!isHvError(error, 'process-failed')) throw error; // it is detached: what it looks like is no reason to fail
+  }
 }
 
 /** O_EXCL finds what the kernel itself has on the device or on a part of it; who has opened it is asked of /proc. */
-async function flushUnused(devicePath: string, devices: readonly string[], clientPid: number): Promise<void> {
+async function flushUnused(devicePath: string, clientPid: number): Promise<void> {
   try {
+    if (await isOpenSomewhere(devicePath, [clientPid])) throw usedError(devicePath);
     await using device = await open(devicePath, constants.O_RDONLY | constants.O_EXCL);
-    if (await isOpenElsewhere(devices, [clientPid, process.pid])) throw usedError(devicePath);
     await device.sync();
   } catch (error) {
     if (isSystemError(error, 'EBUSY')) throw usedError(devicePath, error);
