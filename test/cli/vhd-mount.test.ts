@@ -43,7 +43,7 @@ class ShownDisks extends FileDisks {
 
   override async mountWays(): Promise<readonly MountWayFinding[]> {
     return [
-      { way: 'nbd', missing: 'this kernel has no module nbd', fix: 'Another kernel.' },
+      { way: 'nbd', missing: 'the kernel module nbd is not there', fix: 'Another kernel.' },
       { way: 'fuse-loop', missing: null, fix: null },
       { way: 'fuse', missing: 'no fusermount3', fix: 'apt-get install fuse3' },
     ];
@@ -108,7 +108,7 @@ it('passes on how it is to be shown, and warns before the kernel reads file syst
 it('says which way is used, and what a better one lacks', async () => {
   const ran = await vhd('mount', disk);
   expect(ran.stdout).toContain('(fuse-loop)');
-  expect(ran.stderr).toContain('Not as nbd: this kernel has no module nbd.');
+  expect(ran.stderr).toContain('Not as nbd: the kernel module nbd is not there.');
   expect(ran.stderr).not.toContain('fusermount3');
   expect((await vhd('mount', disk, '--way', 'fuse-loop')).stderr).toBe('');
   expect((await vhd('mount', disk, '--json')).stderr).toBe('');

@@ -58,7 +58,10 @@ export async function nbdNeeds(sysFolder = '/sys', devFolder = '/dev'): Promise<
 export function nbdObstacle(needs: NbdNeeds): { readonly missing: string; readonly fix: string } | undefined {
   if (!needs.isRoot) return { missing: 'only root attaches block devices', fix: 'Run hv as root.' };
   if (!needs.hasModule) {
-    return { missing: 'this kernel has no module nbd', fix: 'Use a kernel with it: CONFIG_BLK_DEV_NBD=m' };
+    return {
+      missing: 'the kernel module nbd is not there',
+      fix: 'modprobe nbd, in a container on its host; where there is none, use a kernel with CONFIG_BLK_DEV_NBD.',
+    };
   }
   if (!needs.hasDevices) return { missing: 'there is no /dev/nbd0', fix: 'Give this container the host’s /dev/nbd*.' };
   if (!needs.hasClient) return { missing: 'nbd-client is not installed', fix: 'apt-get install nbd-client' };
