@@ -90,14 +90,23 @@ it('tells nbd-client the socket, the device, the sectors, and whether it may wri
   expect(detachArguments('/dev/nbd3')).toEqual(['-nonetlink', '-disconnect', '/dev/nbd3']);
 });
 
-it.each<[NbdNeeds, RegExp | undefined]>([
-  [{ isRoot: true, hasModule: true, hasDevices: true, hasClient: true }, undefined],
-  [{ isRoot: false, hasModule: true, hasDevices: true, hasClient: true }, /root/],
-  [{ isRoot: true, hasModule: false, hasDevices: true, hasClient: true }, /module nbd/],
-  [{ isRoot: true, hasModule: true, hasDevices: false, hasClient: true }, /\/dev\/nbd0/],
-  [{ isRoot: true, hasModule: true, hasDevices: true, hasClient: false }, /nbd-client/],
-])('needs root, the module and the program: %o', (needs, missing) => {
-  const obstacle = nbdObstacle(needs);
+const EVERYTHING: NbdNeeds = {
+  isRoot: true,
+  hasModule: true,
+  hasDevices: true,
+  seesAllProcesses: true,
+  hasClient: true,
+};
+
+it.each<[Partial<NbdNeeds>, RegExp | undefined]>([
+  [{}, undefined],
+  [{ isRoot: false }, /root/],
+  [{ hasModule: false }, /module nbd/],
+  [{ hasDevices: false }, /\/dev\/nbd0/],
+  [{ seesAllProcesses: false }, /container/],
+  [{ hasClient: false }, /nbd-client/],
+])('needs root, the module and the program; here with: %o', (needs, missing) => {
+  const obstacle = nbdObstacle({ ...EVERYTHING, ...needs });
   if (missing === undefined) expect(obstacle).toBeUndefined();
   else expect(obstacle).toEqual({ missing: expect.stringMatching(missing), fix: expect.stringMatching(/\S/) });
 });

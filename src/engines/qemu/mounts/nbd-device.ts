@@ -1,5 +1,5 @@
 import { constants, existsSync } from 'node:fs';
-import { open, readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile, readlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { poll, sleep, withDeadline } from '../../../async/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../../../errors/index.ts';
@@ -27,6 +27,8 @@ export interface NbdDevice {
 /** The only export of a disk's worker. */
 export const NBD_EXPORT = 'disk';
 
+/** The kernel gives the first namespace of processes this number for good (PROC_PID_INIT_INO, include/linux/proc_ns.h). */
+const FIRST_PID_NAMESPACE = `pid:[${0xeffffffc}]`;
 const PROGRAM_DEADLINE_MS = 30_000;
 const APPEAR_MS = 10_000;
 /** Whoever looks at every new device (udev) holds it for a moment. */
@@ -39,6 +41,8 @@ export interface NbdNeeds {
   readonly hasModule: boolean;
   /** False in a container that has the kernel's module, but none of its devices. */
   readonly hasDevices: boolean;
+  /** False in a container with process numbers of its own: the kernel's name for a client would mean nothing there. */
+  readonly seesAllProcesses: boolean;
   readonly hasClient: boolean;
 }
 
@@ -50,6 +54,7 @@ export async function nbdNeeds(sysFolder = '/sys', devFolder = '/dev'): Promise<
     isRoot: isRoot(),
     hasModule: hasLoaded || (await canLoad()),
     hasDevices: !hasLoaded || names.some((name) => existsSync(join(devFolder, name))),
+    seesAllProcesses: (await readlink('/proc/self/ns/pid')) === FIRST_PID_NAMESPACE,
     hasClient: (await findProgram('nbd-client')) !== undefined,
   };
 }
@@ -62,6 +67,9 @@ export function nbdObstacle(needs: NbdNeeds): { readonly missing: string; readon
       missing: 'the kernel module nbd is not there',
       fix: 'modprobe nbd, in a container on its host; where there is none, use a kernel with CONFIG_BLK_DEV_NBD.',
     };
+  }
+  if (!needs.seesAllProcesses) {
+    return { missing: 'a container sees no client of an NBD device', fix: 'Run hv outside of the container.' };
   }
   if (!needs.hasDevices) return { missing: 'there is no /dev/nbd0', fix: 'Give this container the host’s /dev/nbd*.' };
   if (!needs.hasClient) return { missing: 'nbd-client is not installed', fix: 'apt-get install nbd-client' };
