@@ -45,6 +45,18 @@ it('lets one command at a time at a machine', async () => {
   await (await journal.begin(begun)).finish();
 });
 
+it('sweeps up after a death in the middle of writing one down, and nothing that is at work', async () => {
+  const held = await journal.begin(created());
+  const [id, other] = [randomUUID(), randomUUID()];
+  for (const name of [`${id}.lock`, `.${id}.json.0123456789ab.tmp`, `${other}.lock`]) {
+    await writeFile(join(paths.operations, name), '');
+  }
+  expect(await unfinished()).toEqual([]);
+  const { vmId } = held.operation;
+  expect((await readdir(paths.operations)).sort()).toEqual([`${vmId}.json`, `${vmId}.lock`]);
+  await held.finish();
+});
+
 it('takes no damaged file for an operation', async () => {
   await (await journal.begin(created())).finish();
   const names = ['text', '{"kind":"create-vm"}', JSON.stringify({ ...created(), kind: 'format-host' }), ''];
@@ -52,4 +64,5 @@ it('takes no damaged file for an operation', async () => {
     await writeFile(join(paths.operations, `${randomUUID()}.json`), text);
   }
   expect(await unfinished()).toEqual([]);
+  expect(await readdir(paths.operations)).toEqual([]);
 });

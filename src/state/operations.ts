@@ -6,6 +6,9 @@ import { acquireLock, type FileLock, writeFileAtomic } from '../system/index.ts'
 import { ensureFolder, type HvPaths } from './paths.ts';
 import { absolutePath, guid } from './values.ts';
 
+/** `<id>.json`, `<id>.lock`, and the first before it is whole: `.<id>.json.<digits>.tmp`, whose name may be cut. */
+const OWN_NAME = /^\.?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[a-z0-9.]+$/;
+
 /** A file, told apart from any other that has or had its path: device, inode and time of birth. */
 const identity = z.string().regex(/^\d+:\d+:\d+$/);
 const ownedFile = z.strictObject({ path: absolutePath, identity });
@@ -62,9 +65,12 @@ export class OperationJournal {
     }
   }
 
-  /** Those that nobody is at work on any more, each held from here on. What cannot be read was never begun. */
+  /**
+   * Those that nobody is at work on any more, each held from here on. What cannot be read was never begun: it goes, as
+   * does what a death in the middle of writing it down left.
+   */
   async *unfinished(): AsyncGenerator<HeldOperation> {
-    for (const vmId of await this.#names()) {
+    for (const [vmId, names] of await this.#entries()) {
       let lock: FileLock;
       try {
         lock = await this.#lock(vmId);
@@ -74,16 +80,21 @@ export class OperationJournal {
       }
       const found = await this.#read(vmId);
       if (found) yield new Held(this.#paths, lock, found);
-      else lock.release();
+      else await this.#forget(names, lock);
     }
   }
 
-  async #names(): Promise<string[]> {
+  /** The files of each machine that has any here. */
+  async #entries(): Promise<Map<string, string[]>> {
+    const entries = new Map<string, string[]>();
     try {
-      const names = await readdir(this.#paths.operations);
-      return names.filter((name) => name.endsWith('.json') && !name.startsWith('.')).map((name) => name.slice(0, -5));
+      for (const name of await readdir(this.#paths.operations)) {
+        const [, vmId] = OWN_NAME.exec(name) ?? [];
+        if (vmId !== undefined) entries.set(vmId, [...(entries.get(vmId) ?? []), name]);
+      }
+      return entries;
     } catch (error) {
-      if (isSystemError(error, 'ENOENT')) return [];
+      if (isSystemError(error, 'ENOENT')) return entries;
       throw fromSystemError(error, `cannot read the folder ${this.#paths.operations}`, {
         path: this.#paths.operations,
       });
@@ -99,8 +110,23 @@ export class OperationJournal {
     }
   }
 
+  /** The lock's own file goes last: whoever waits for it finds it gone and asks for a new one. */
+  async #forget(names: readonly string[], lock: FileLock): Promise<void> {
+    const files = names.map((name) => join(this.#paths.operations, name)).filter((path) => path !== lock.path);
+    for (const path of [...files, lock.path]) await removeFile(path);
+    lock.release();
+  }
+
   #lock(vmId: string): Promise<FileLock> {
     return acquireLock(join(this.#paths.operations, `${vmId}.lock`), { timeoutMs: 0 });
+  }
+}
+
+async function removeFile(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT')) throw fromSystemError(error, `cannot remove ${path}`, { path });
   }
 }
 
@@ -120,13 +146,7 @@ class Held implements HeldOperation {
   }
 
   async finish(): Promise<void> {
-    for (const path of [fileOf(this.#paths, this.operation.vmId), this.#lock.path]) {
-      try {
-        await unlink(path);
-      } catch (error) {
-        if (!isSystemError(error, 'ENOENT')) throw fromSystemError(error, `cannot remove ${path}`, { path });
-      }
-    }
+    for (const path of [fileOf(this.#paths, this.operation.vmId), this.#lock.path]) await removeFile(path);
     this.#lock.release();
   }
 
