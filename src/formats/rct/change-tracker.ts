@@ -328,8 +328,11 @@ export class ChangeTracker implements ChangeObserver {
     this.#headers.write({ fileWriteGuid: ZERO_GUID, nextFileWriteGuid: ZERO_GUID, references: [] });
     this.#store.flushSync();
     const header = freshHeader(state, this.#hasChosen, Date.now());
-    this.#store.setSize(UNIT_MAP_OFFSET);
-    this.#store.setSize(mapEnd(header));
+    // At every moment the file is as long as the header that counts says.
+    const end = mapEnd(header);
+    const oldEnd = this.#store.size();
+    this.#store.punchHole(UNIT_MAP_OFFSET, oldEnd - UNIT_MAP_OFFSET);
+    if (oldEnd < end) this.#store.setSize(end);
     this.#store.write(REGION_MAP_OFFSET, new Uint8Array(REGION_MAP_BYTES), 0, REGION_MAP_BYTES);
     this.#store.flushSync();
     this.#units = undefined;
@@ -337,6 +340,7 @@ export class ChangeTracker implements ChangeObserver {
     this.#changedHighest = 0;
     this.#headers.write(header);
     this.#store.flushSync();
+    if (oldEnd > end) this.#store.setSize(end);
     this.#isBound = true;
     this.takeReferencePoint();
   }
