@@ -273,6 +273,6 @@ function vhdxOf({ image, path }: ChainLayer): VhdxImage {
 function off(path: string): HvError {
   return new HvError('invalid-state', `the changes of ${path} are not tracked`, {
     detail: { path, reason: 'tracking-off' },
-    hint: `Begin with: hv vhd changes ${path} --enable`,
+    hint: `Begin with: hv vhd tracking enable ${path}`,
   });
 }
