@@ -91,19 +91,26 @@ describe('the engine on QEMU', () => {
     await host.disks.create(diskPath, { type: 'dynamic', sizeBytes: 64 * MIB });
     const socket = join(folder, 'nbd.sock');
     const program = await requireProgram('qemu-nbd');
-    const server = spawn(program, ['-f', 'vhdx', '-t', '-k', socket, diskPath], { stdio: 'ignore' });
+    const server = spawn(program, ['-f', 'vhdx', '-t', '-k', socket, diskPath], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let complaint = '';
+    server.stderr.setEncoding('utf8').on('data', (text: string) => {
+      complaint += text;
+    });
+    const ended = new Promise((resolve) => server.once('close', resolve));
+    const early = ended.then(() => Promise.reject(new Error(`qemu-nbd ended by itself: ${complaint}`)));
+    early.catch(() => undefined); // its own end is only a failure while it is needed
     try {
-      await poll(async () => (await readdir(folder)).includes('nbd.sock') || undefined, {
-        timeoutMs: 10_000,
-        doing: 'waiting for qemu-nbd',
-      });
+      const isThere = async (): Promise<true | undefined> => (await readdir(folder)).includes('nbd.sock') || undefined;
+      await Promise.race([early, poll(isThere, { timeoutMs: 20_000, doing: 'waiting for qemu-nbd' })]);
       await expect(host.vms.create({ name: 'late', diskPath })).rejects.toMatchObject({
         code: 'in-use',
         detail: { path: diskPath, pid: server.pid },
       });
     } finally {
       server.kill('SIGKILL');
-      await new Promise((resolve) => server.once('exit', resolve));
+      await ended;
     }
     const { id } = await host.vms.create({ name: 'late', diskPath, generation: 1, memoryBytes: 64 * MIB });
     await host.vms.start(id);
