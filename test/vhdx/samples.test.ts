@@ -1,16 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, createReadStream, createWriteStream, existsSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, createReadStream, createWriteStream, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { checkVhd, openChain, resizeVhd, setUserMetadata, vhdInfo } from '../../src/disk/index.ts';
-import { nextData } from '../../src/system/index.ts';
+import { expectSame } from '../vhd/tools.ts';
 import { hasProgram, qemuCheck, TemporaryFolder } from './tools.ts';
 
 /** Files by Windows, Hyper-V and disk2vhd belong to others: they lie where HV_SAMPLES says, and nowhere in this project. */
 const samples = process.env.HV_SAMPLES;
-const CHUNK_BYTES = 4 * 1024 * 1024;
 
 const SAMPLES = [
   { file: 'swap-windows.vhdx.gz', sizeBytes: 10 * 2 ** 30, blockSizeBytes: 32 * 2 ** 20 },
@@ -84,24 +83,3 @@ describe('files that Windows and others made', () => {
     });
   }
 });
-
-/** Compares where either holds data; holes on both sides are zeros by agreement of both. */
-function expectSame(disk: ReturnType<typeof openChain>, rawPath: string): void {
-  const fd = openSync(rawPath, 'r');
-  const ours = Buffer.alloc(CHUNK_BYTES);
-  const theirs = Buffer.alloc(CHUNK_BYTES);
-  try {
-    for (let at = 0; at < disk.sizeBytes; at += CHUNK_BYTES) {
-      const length = Math.min(CHUNK_BYTES, disk.sizeBytes - at);
-      const isHole = (nextData(fd, at) ?? disk.sizeBytes) >= at + length;
-      if (isHole && [...disk.extents(at, length)].every(({ kind }) => kind !== 'data')) continue;
-      disk.read(at, ours, 0, length);
-      theirs.fill(0);
-      readSync(fd, theirs, 0, length, at);
-      if (!ours.subarray(0, length).equals(theirs.subarray(0, length)))
-        throw new Error(`they differ in the 4 MiB at ${at}`);
-    }
-  } finally {
-    closeSync(fd);
-  }
-}

@@ -51,9 +51,14 @@ export async function finishOperations(context: EngineContext): Promise<void> {
   }
 }
 
+/** A definition that cannot be read is there all the same. */
 async function isDefined(context: EngineContext, vmId: string): Promise<boolean> {
-  const { definitions, damaged } = await context.store.survey();
-  return [...definitions, ...damaged].some(({ id }) => id === vmId);
+  try {
+    return (await context.store.find(vmId)) !== undefined;
+  } catch (error) {
+    if (!isHvError(error)) throw error;
+    return true;
+  }
 }
 
 async function clearAway(context: EngineContext, operation: Operation): Promise<void> {
