@@ -2,22 +2,60 @@
  * model: the nouns. What a virtual machine, its devices, states, snapshots and its host are, as plain data, with the
  * rules that hold on every engine: legal names, legal sizes, legal moves between states. No I/O. Imports errors only.
  */
+export {
+  AUTOMATIC_START_ACTIONS,
+  AUTOMATIC_STOP_ACTIONS,
+  type AutomaticActions,
+  type AutomaticStartAction,
+  type AutomaticStopAction,
+  DEFAULT_AUTOMATIC_ACTIONS,
+} from './automatic-actions.ts';
+export { DEFAULT_SETTINGS } from './default-settings.ts';
+export {
+  type ControllerType,
+  type DriveAddress,
+  type DvdDrive,
+  type HardDiskDrive,
+  MAX_SCSI_CONTROLLERS,
+  NO_QOS,
+  type StorageQos,
+} from './drives.ts';
+export { DEFAULT_MEMORY_BUFFER_PERCENT, DEFAULT_MEMORY_PRIORITY, type DynamicMemory } from './dynamic-memory.ts';
+export {
+  type BootDevice,
+  CONSOLE_MODES,
+  type ComPort,
+  type ConsoleMode,
+  DEFAULT_COM_PORTS,
+  DEFAULT_FIRMWARE,
+  type FirmwareSettings,
+  SECURE_BOOT_TEMPLATES,
+  type SecureBootTemplate,
+} from './firmware.ts';
 export type { DoctorFinding, HostInfo, HostSettings } from './host-info.ts';
 export { MAX_NAME_LENGTH, nameKey, validName } from './names.ts';
-export type { SnapshotInfo, SnapshotType } from './snapshot.ts';
+export { DEFAULT_PROCESSOR, type ProcessorSettings } from './processor-settings.ts';
+export {
+  CHECKPOINT_TYPES,
+  type CheckpointSettings,
+  type CheckpointType,
+  DEFAULT_CHECKPOINTS,
+  type SnapshotInfo,
+  type SnapshotType,
+} from './snapshot.ts';
 export type { SwitchInfo, SwitchType } from './switch.ts';
 export type { VmInfo, VmSummary, WaitCondition } from './vm-info.ts';
 export {
-  type ControllerType,
   type CreateVmOptions,
   DEFAULT_MEMORY_BYTES,
+  DEFAULT_MMIO,
   DEFAULT_PROCESSORS,
   DEFAULT_SWITCH,
   type GuestProfile,
-  type HardDiskDrive,
   MAX_MEMORY_BYTES,
   MAX_PROCESSORS,
   MIN_MEMORY_BYTES,
+  type MmioSettings,
   type NetworkAdapter,
   type VmGeneration,
   type VmSpecification,

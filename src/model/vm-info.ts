@@ -1,4 +1,4 @@
-import type { GuestProfile, HardDiskDrive, NetworkAdapter, VmGeneration } from './vm-specification.ts';
+import type { NetworkAdapter, VmGeneration, VmSpecification } from './vm-specification.ts';
 import type { VmState } from './vm-state.ts';
 
 /** What a list of machines shows (Msvm_SummaryInformation). */
@@ -13,19 +13,20 @@ export interface VmSummary {
   readonly uptimeSeconds: number;
 }
 
-export interface VmInfo extends VmSummary {
-  readonly guest: GuestProfile;
+/** The definition's settings, beside what the machine does now. */
+export interface VmInfo extends VmSummary, Omit<VmSpecification, 'networkAdapters' | 'allowedParents'> {
   /** ISO 8601, UTC. */
   readonly creationTime: string;
   /** Why the machine is in its state, where there is something to say: how it last stopped, why its engine died. */
   readonly stateReason: string | null;
-  readonly hardDiskDrives: readonly HardDiskDrive[];
   readonly networkAdapters: readonly (NetworkAdapter & { readonly ipAddresses: readonly string[] })[];
   /** `ok` while the guest's agent answers; null unless running. */
   readonly heartbeat: 'ok' | 'no-contact' | null;
   readonly snapshotCount: number;
   readonly currentSnapshotId: string | null;
   readonly configurationPath: string;
+  /** The version of its virtual hardware, pinned at its first start; null before. */
+  readonly machineVersion: string | null;
   /** Processes of a running machine. */
   readonly processes: { readonly engine: number; readonly worker: number | null } | null;
   readonly acceleration: 'kvm' | 'tcg' | 'hyperv' | null;

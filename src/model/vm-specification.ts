@@ -1,10 +1,15 @@
 import { HvError } from '../errors/index.ts';
+import type { AutomaticActions } from './automatic-actions.ts';
+import type { DvdDrive, HardDiskDrive } from './drives.ts';
+import type { DynamicMemory } from './dynamic-memory.ts';
+import type { ComPort, FirmwareSettings } from './firmware.ts';
 import { validName } from './names.ts';
+import type { ProcessorSettings } from './processor-settings.ts';
+import type { CheckpointSettings } from './snapshot.ts';
 
 export type VmGeneration = 1 | 2;
 /** What the guest drives out of the box: decides the devices that it is given. */
 export type GuestProfile = 'linux' | 'windows';
-export type ControllerType = 'IDE' | 'SCSI';
 
 /** The name of the built-in switch: NAT and DHCP, no privilege needed. */
 export const DEFAULT_SWITCH = 'Default Switch';
@@ -14,17 +19,6 @@ export const MAX_MEMORY_BYTES = 12 * 2 ** 40; // Hyper-V's own limit for a Gener
 export const MAX_PROCESSORS = 240;
 export const DEFAULT_MEMORY_BYTES = 2 * 2 ** 30;
 export const DEFAULT_PROCESSORS = 2;
-
-/** A hard disk drive with its medium (Msvm_ResourceAllocationSettingData and Msvm_StorageAllocationSettingData). */
-export interface HardDiskDrive {
-  /** Stable for the life of the drive; names the device inside the engine. */
-  readonly id: string;
-  readonly controllerType: ControllerType;
-  readonly controllerNumber: number;
-  readonly controllerLocation: number;
-  /** The file that the guest writes to now: after a snapshot, a differencing disk. */
-  readonly path: string;
-}
 
 /** A network adapter (Msvm_SyntheticEthernetPortSettingData). */
 export interface NetworkAdapter {
@@ -36,14 +30,46 @@ export interface NetworkAdapter {
   readonly switchName: string | null;
 }
 
+/** Space for devices that are passed to the guest (Msvm_VirtualSystemSettingData). */
+export interface MmioSettings {
+  /** Below 4 GiB. */
+  readonly lowBytes: number;
+  readonly highBytes: number;
+  /** The guest decides how memory of devices is cached (GuestControlledCacheTypes). */
+  readonly guestControlledCacheTypes: boolean;
+}
+
+export const DEFAULT_MMIO: MmioSettings = {
+  lowBytes: 128 * 2 ** 20,
+  highBytes: 512 * 2 ** 20,
+  guestControlledCacheTypes: false,
+};
+
 /** The definition of a virtual machine: data that an engine translates (Msvm_VirtualSystemSettingData). */
 export interface VmSpecification {
   readonly name: string;
   readonly generation: VmGeneration;
   readonly guest: GuestProfile;
+  /** What people write down about it. */
+  readonly notes: string;
+  /** Names of the groups that it belongs to. */
+  readonly groups: readonly string[];
   readonly processorCount: number;
+  readonly processor: ProcessorSettings;
+  /** What it starts with. */
   readonly memoryBytes: number;
+  /** Null: it keeps what it starts with. */
+  readonly dynamicMemory: DynamicMemory | null;
+  readonly mmio: MmioSettings;
+  readonly automaticActions: AutomaticActions;
+  readonly checkpoints: CheckpointSettings;
+  readonly firmware: FirmwareSettings;
+  /** It has a virtual TPM 2.0 (Msvm_SecuritySettingData.TpmEnabled). */
+  readonly tpm: boolean;
+  readonly comPorts: readonly ComPort[];
+  readonly scsiControllerCount: number;
   readonly hardDiskDrives: readonly HardDiskDrive[];
+  readonly dvdDrives: readonly DvdDrive[];
   readonly networkAdapters: readonly NetworkAdapter[];
   /** Files or folders outside a disk's own folder where its parents may lie. */
   readonly allowedParents: readonly string[];

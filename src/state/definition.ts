@@ -1,37 +1,13 @@
 import { z } from 'zod';
+import type { VmSpecification } from '../model/index.ts';
+import { specification } from './specification.ts';
 import { absolutePath, guid } from './values.ts';
 
 /** Raised when the shape of vm.json changes; migrations.ts brings older files up. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** A file inside the machine's own data folder, so that nothing in a definition points a privileged caller elsewhere. */
 const dataFile = z.string().regex(/^(?:[A-Za-z0-9][A-Za-z0-9._-]*\/)*[A-Za-z0-9][A-Za-z0-9._-]*$/);
-
-const hardDiskDrive = z.strictObject({
-  id: guid,
-  controllerType: z.enum(['IDE', 'SCSI']),
-  controllerNumber: z.int().min(0).max(3),
-  controllerLocation: z.int().min(0).max(63),
-  path: absolutePath,
-});
-
-const networkAdapter = z.strictObject({
-  id: guid,
-  name: z.string(),
-  macAddress: z.string().regex(/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}$/),
-  switchName: z.string().nullable(),
-});
-
-const specification = z.strictObject({
-  name: z.string(),
-  generation: z.union([z.literal(1), z.literal(2)]),
-  guest: z.enum(['linux', 'windows']),
-  processorCount: z.int().min(1),
-  memoryBytes: z.int().min(1),
-  hardDiskDrives: z.array(hardDiskDrive),
-  networkAdapters: z.array(networkAdapter),
-  allowedParents: z.array(absolutePath),
-});
 
 const savedState = z.strictObject({
   /** In the data folder. */
@@ -53,6 +29,8 @@ const snapshot = z.strictObject({
   savedState: savedState.nullable(),
   /** The firmware's variables of that moment, in the data folder. */
   nvramFile: dataFile.nullable(),
+  /** The TPM's state of that moment, in the data folder. */
+  tpmFile: dataFile.nullable(),
 });
 
 /** Work that a crash may interrupt, written before it starts; the next command that changes the machine finishes it. */
@@ -79,6 +57,8 @@ const definition = z.strictObject({
   machineType: z.string().nullable(),
   /** The firmware's variables, in the data folder; null until the first start of a Generation 2 machine. */
   nvramFile: dataFile.nullable(),
+  /** The TPM's state, in the data folder; null until the first start of a machine with one. */
+  tpmFile: dataFile.nullable(),
   specification,
   savedState: savedState.nullable(),
   snapshots: z.array(snapshot),
@@ -92,8 +72,13 @@ const definition = z.strictObject({
   mirrors: z.record(guid, absolutePath).optional(),
 });
 
-export type VmDefinition = z.infer<typeof definition>;
-export type SnapshotDefinition = z.infer<typeof snapshot>;
+export type SnapshotDefinition = Omit<z.infer<typeof snapshot>, 'specification'> & {
+  readonly specification: VmSpecification;
+};
+export type VmDefinition = Omit<z.infer<typeof definition>, 'specification' | 'snapshots'> & {
+  readonly specification: VmSpecification;
+  readonly snapshots: readonly SnapshotDefinition[];
+};
 export type PendingWork = z.infer<typeof pending>;
 export type SavedState = z.infer<typeof savedState>;
 

@@ -9,8 +9,69 @@ type Json = Readonly<Record<string, unknown>>;
  */
 export type Migrations = Readonly<Record<number, (old: Json) => Json>>;
 
-/** Version 1 is the first. */
-const MIGRATIONS: Migrations = {};
+/** Version 1 is the first. What a step adds is written out here: it must not change with the defaults of new machines. */
+const MIGRATIONS: Migrations = {
+  /** Settings, DVD drives, firmware and serial ports: version 1 had machines without any. */
+  1: (old) => ({
+    ...old,
+    tpmFile: null,
+    specification: withSettings(old.specification),
+    snapshots: each(old.snapshots, (snapshot) => ({
+      ...snapshot,
+      tpmFile: null,
+      specification: withSettings(snapshot.specification),
+    })),
+  }),
+};
+
+function withSettings(value: unknown): Json {
+  const old = asJson(value);
+  return {
+    notes: '',
+    groups: [],
+    processor: {
+      maximumCount: null,
+      reservationPercent: 0,
+      limitPercent: 100,
+      relativeWeight: 100,
+      nestedVirtualization: false,
+    },
+    dynamicMemory: null,
+    mmio: { lowBytes: 134_217_728, highBytes: 536_870_912, guestControlledCacheTypes: false },
+    automaticActions: { start: 'Nothing', startDelaySeconds: 0, stop: 'TurnOff' },
+    checkpoints: { type: 'Standard', automatic: false },
+    firmware: {
+      bootOrder: [],
+      nextBoot: null,
+      secureBoot: false,
+      secureBootTemplate: 'MicrosoftWindows',
+      consoleMode: 'Default',
+    },
+    tpm: false,
+    comPorts: [
+      { number: 1, target: null },
+      { number: 2, target: null },
+    ],
+    scsiControllerCount: 1,
+    dvdDrives: [],
+    ...old,
+    hardDiskDrives: each(old.hardDiskDrives, (drive) => ({
+      isPhysical: false,
+      qos: { maximumIops: null, minimumIops: null, maximumBytesPerSecond: null },
+      ...drive,
+    })),
+  };
+}
+
+/** What is no object lacks everything that the check which follows asks for. */
+function asJson(value: unknown): Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : {};
+}
+
+/** What is no list stays as it is, for that check to refuse. */
+function each(value: unknown, step: (entry: Json) => Json): unknown {
+  return Array.isArray(value) ? value.map((entry: unknown) => step(asJson(entry))) : value;
+}
 
 /**
  * Brings what was read from a definition to the present version; what has no version is left for the check that follows.

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DEFAULT_SETTINGS, NO_QOS } from '../model/index.ts';
 import { parseDefinition, SCHEMA_VERSION, type VmDefinition } from './definition.ts';
 import { type HvPaths, resolvePaths, vmPaths } from './paths.ts';
 import { VmStore } from './vm-store.ts';
@@ -31,17 +32,26 @@ function definition(name: string, id: string = randomUUID()): VmDefinition {
     dataPath: join(folder, id, 'data'),
     machineType: null,
     nvramFile: null,
+    tpmFile: null,
     specification: {
+      ...DEFAULT_SETTINGS,
       name,
       generation: 2,
       guest: 'linux',
       processorCount: 1,
       memoryBytes: 2 ** 26,
       hardDiskDrives: [
-        { id: driveId, controllerType: 'SCSI', controllerNumber: 0, controllerLocation: 0, path: '/disks/a.vhdx' },
+        {
+          id: driveId,
+          controllerType: 'SCSI',
+          controllerNumber: 0,
+          controllerLocation: 0,
+          path: '/disks/a.vhdx',
+          isPhysical: false,
+          qos: NO_QOS,
+        },
       ],
       networkAdapters: [],
-      allowedParents: [],
     },
     savedState: null,
     snapshots: [],

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { HvError } from '../../src/errors/index.ts';
+import { NO_QOS } from '../../src/model/index.ts';
 import { HostDouble, snapshotOf } from './host-double.ts';
 import { type Ran, type RunOptions, run } from './in-process.ts';
 import { temporaryFolder } from './temporary-folder.ts';
@@ -243,6 +244,8 @@ describe('vm delete', () => {
     controllerNumber: 0,
     controllerLocation: 0,
     path: '/disks/web1.vhdx',
+    isPhysical: false,
+    qos: NO_QOS,
   } as const;
 
   it('needs --yes where nobody can be asked', async () => {
@@ -457,7 +460,15 @@ describe('host and doctor', () => {
 
 describe('vhd serve', () => {
   const path = '/disks/a.vhdx';
-  const drive = { id: 'd', controllerType: 'SCSI', controllerNumber: 0, controllerLocation: 0, path } as const;
+  const drive = {
+    id: 'd',
+    controllerType: 'SCSI',
+    controllerNumber: 0,
+    controllerLocation: 0,
+    path,
+    isPhysical: false,
+    qos: NO_QOS,
+  } as const;
 
   it.each([
     ['a saved machine', { state: 'Saved', hardDiskDrives: [drive] }],

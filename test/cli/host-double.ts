@@ -4,6 +4,7 @@ import { HvError } from '../../src/errors/index.ts';
 import type { Host, VmLogs, VmService } from '../../src/host/index.ts';
 import {
   type CreateVmOptions,
+  DEFAULT_SETTINGS,
   type DoctorFinding,
   type HostInfo,
   judgeMove,
@@ -34,7 +35,9 @@ export class HostDouble {
   closed = 0;
 
   add(fields: Partial<VmInfo> & { readonly name: string }): VmInfo {
+    const { allowedParents: _internal, ...settings } = DEFAULT_SETTINGS;
     const info: VmInfo = {
+      ...settings,
       id: randomUUID(),
       state: 'Off',
       generation: 2,
@@ -50,6 +53,7 @@ export class HostDouble {
       snapshotCount: 0,
       currentSnapshotId: null,
       configurationPath: '/somewhere/vm.json',
+      machineVersion: null,
       processes: null,
       acceleration: null,
       ...fields,

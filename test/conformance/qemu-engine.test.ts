@@ -43,7 +43,7 @@ describe('the engine on QEMU', () => {
   it.each([
     ['cut short', 'corrupt', (text: string) => text.slice(0, 100)],
     ['empty', 'corrupt', () => ''],
-    ['of a later version', 'unsupported', (text: string) => text.replace('"schemaVersion": 1', '"schemaVersion": 99')],
+    ['of a later version', 'unsupported', (text: string) => text.replace('"schemaVersion": 2', '"schemaVersion": 99')],
     [
       'with a path that leaves its folder',
       'corrupt',

@@ -4,7 +4,14 @@ import { join, resolve } from 'node:path';
 import { type LongOptions, Undo } from '../../async/index.ts';
 import { checkNewVhd, createVhd, DiskChain, formatOf, openVhd } from '../../disk/index.ts';
 import { fromSystemError, HvError } from '../../errors/index.ts';
-import { type CreateVmOptions, DEFAULT_SWITCH, nameKey, validCreateOptions } from '../../model/index.ts';
+import {
+  type CreateVmOptions,
+  DEFAULT_SETTINGS,
+  DEFAULT_SWITCH,
+  NO_QOS,
+  nameKey,
+  validCreateOptions,
+} from '../../model/index.ts';
 import { ensureFolder, ensureFolders, SCHEMA_VERSION, shortId, type VmDefinition, vmPaths } from '../../state/index.ts';
 import { isRoot } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
@@ -146,7 +153,9 @@ export async function createVm(
     dataPath,
     machineType: null,
     nvramFile: null,
+    tpmFile: null,
     specification: {
+      ...DEFAULT_SETTINGS,
       name: options.name,
       generation: options.generation,
       guest: options.guest,
@@ -162,6 +171,8 @@ export async function createVm(
                 controllerNumber: 0,
                 controllerLocation: 0,
                 path: diskPath,
+                isPhysical: false,
+                qos: NO_QOS,
               },
             ],
       networkAdapters: [

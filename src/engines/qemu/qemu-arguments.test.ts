@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_SWITCH, type VmSpecification } from '../../model/index.ts';
+import { DEFAULT_SETTINGS, DEFAULT_SWITCH, NO_QOS, type VmSpecification } from '../../model/index.ts';
 import { driveNames, escapeOption, machineTypeFor, type QemuLaunch, qemuArguments } from './qemu-arguments.ts';
 
 const DRIVE = randomUUID();
@@ -8,6 +8,7 @@ const VM = randomUUID();
 
 function specification(parts: Partial<VmSpecification> = {}): VmSpecification {
   return {
+    ...DEFAULT_SETTINGS,
     name: 'x,y=z"\' -drive file=/etc/shadow',
     generation: 2,
     guest: 'linux',
@@ -20,13 +21,14 @@ function specification(parts: Partial<VmSpecification> = {}): VmSpecification {
         controllerNumber: 0,
         controllerLocation: 0,
         path: '/disks/secret name.vhdx',
+        isPhysical: false,
+        qos: NO_QOS,
       },
     ],
     networkAdapters: [
       { id: randomUUID(), name: 'Adapter', macAddress: '00:15:5d:01:02:03', switchName: DEFAULT_SWITCH },
       { id: randomUUID(), name: 'Loose', macAddress: '00:15:5d:01:02:04', switchName: null },
     ],
-    allowedParents: [],
     ...parts,
   };
 }

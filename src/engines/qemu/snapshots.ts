@@ -289,6 +289,7 @@ function withSnapshot(
       {
         ...snapshot,
         type: 'Standard',
+        tpmFile: null,
         parentId: definition.currentSnapshotId,
         specification: definition.specification,
       },

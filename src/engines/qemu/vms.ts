@@ -64,12 +64,12 @@ export class QemuVmService implements VmService {
       observation.state === 'Running'
         ? await Promise.all([this.#guest.heartbeat(vmId), this.#guest.ipAddresses(vmId)])
         : [null, []];
+    const { allowedParents: _internal, ...settings } = definition.specification;
     return {
+      ...settings,
       ...summarize(definition, observation),
-      guest: definition.specification.guest,
       creationTime: definition.creationTime,
       stateReason: observation.reason,
-      hardDiskDrives: definition.specification.hardDiskDrives,
       networkAdapters: definition.specification.networkAdapters.map((adapter) => ({
         ...adapter,
         ipAddresses: addresses.find((entry) => entry.macAddress === adapter.macAddress)?.addresses ?? [],
@@ -78,6 +78,7 @@ export class QemuVmService implements VmService {
       snapshotCount: definition.snapshots.length,
       currentSnapshotId: definition.currentSnapshotId,
       configurationPath: vmPaths(this.#context.paths, vmId).definition,
+      machineVersion: definition.machineType,
       processes: runtime
         ? { engine: runtime.qemu.pid, worker: isAlive(runtime.worker) ? runtime.worker.pid : null }
         : null,
