@@ -83,6 +83,24 @@ export function trackChild(leaf: ChainLayer, child: ChainLayer): void {
 }
 
 /**
+ * The ids of files that have been merged into the one below them are answered for by that one from here on; a file that
+ * was not tracked is, where one of them was. Where that is impossible the merge counts all the same: those ids end, and
+ * the next query asks for a full backup.
+ * @param merged linked with each other and with the target, leaf first; the target holds all of them, durable, and is
+ *   open for writing
+ */
+export function carryChanges(merged: readonly ChainLayer[], target: ChainLayer): void {
+  if (!merged.some((layer) => trackerOf(layer)?.isBound)) return;
+  try {
+    if (!trackerOf(target)) enableTracking([target]);
+    const files = merged.map((layer, depth) => ({ tracker: trackerOf(layer), held: heldAt(merged, depth) }));
+    trackerOf(target)?.absorb(files.reverse());
+  } catch (error) {
+    if (!isHvError(error)) throw error;
+  }
+}
+
+/**
  * Names this moment. What was written before it is durable first: a power cut must not bring back what it replaced, as
  * that would be no change since.
  * @throws HvError `invalid-state` (tracking is off, or was broken), `in-use`, `io`, `no-space`
@@ -161,6 +179,14 @@ function* heldAbove(
 ): Generator<ChangedRange> {
   for (const segment of leafOf(layers).image.segments(offsetBytes, lengthBytes)) {
     if (segment.depth < depth) yield { offsetBytes: segment.offset, lengthBytes: segment.length };
+  }
+}
+
+/** What of the disk comes from the file at that depth. */
+function* heldAt(layers: readonly ChainLayer[], depth: number): Generator<ChangedRange> {
+  const { image } = leafOf(layers);
+  for (const segment of image.segments(0, image.sizeBytes)) {
+    if (segment.depth === depth) yield { offsetBytes: segment.offset, lengthBytes: segment.length };
   }
 }
 

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
+import { carryChanges } from './chain-changes.ts';
 import { syncFolder } from './create-file.ts';
 import { knownChildren } from './known-children.ts';
 import { closeAll, mergeLayers } from './merge.ts';
@@ -136,6 +137,7 @@ async function mergeFromStart(
         },
       },
     );
+    carryChanges(mergedLayers, target);
     writeMergeJournal(source, { ...start, phase: 'finish', target: journalFile(target) });
     finish(start, { path: target.path, contentId: target.image.contentId }, options);
     isDone = true;

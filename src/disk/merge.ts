@@ -1,6 +1,7 @@
 import { type LongOptions, throttleProgress, throwIfAborted } from '../async/index.ts';
 import { HvError, invariant } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
+import { carryChanges } from './chain-changes.ts';
 import { type ChainLayer, openImageChain } from './open-chain.ts';
 
 const COPY_BYTES = 1 << 20;
@@ -40,6 +41,7 @@ export async function mergeIntoParent(childPath: string, options: MergeOptions =
       });
     }
     await mergeImages(child.image, parent.image, options);
+    carryChanges([child], parent);
     isDone = true;
   } finally {
     if (isDone) for (const { image } of [...layers].reverse()) await image.close();

@@ -80,7 +80,6 @@ test.each([1, 2])(
       }
       if (leaf !== base && random() < 0.3) {
         await mergeIntoParent(leaf);
-        for (const [id, { file }] of ids) if (file === leaf) ids.delete(id);
         leaf = base;
       }
       const content = await contentOf(leaf);

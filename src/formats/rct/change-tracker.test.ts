@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { randomGuid } from '../../binary/index.ts';
 import { HvError } from '../../errors/index.ts';
 import { MemoryStore } from '../../store/index.ts';
-import { FaultStore } from '../../store/testing/fault-store.ts';
+import { FaultStore, seededRandom } from '../../store/testing/fault-store.ts';
 import { ChangeTracker } from './change-tracker.ts';
 import { parseChangeTrackingId } from './change-tracking-id.ts';
 import { UNIT_MAP_OFFSET } from './format.ts';
@@ -61,6 +61,69 @@ describe('a change tracker', () => {
     const again = ChangeTracker.open(store);
     again.opened(stateOf(256 * MIB));
     expect(again.query(id, 0, 256 * MIB, everything).ranges[0]?.lengthBytes).toBeGreaterThan(63 * MIB);
+  });
+
+  test('that takes over what was merged answers for its points, after a power cut at any moment of it too', () => {
+    const unit = 64 * 1024;
+    const at = (index: number) => ({ offsetBytes: index * unit, lengthBytes: unit });
+    const write = (tracker: ChangeTracker, index: number) => tracker.beforeChange(index * unit, 512);
+    const store = new FaultStore();
+    const lower = ChangeTracker.create(store, stateOf(256 * MIB));
+    write(lower, 1);
+    const lowerId = lower.takeReferencePoint();
+    write(lower, 2);
+    const upper = ChangeTracker.create(new MemoryStore(), stateOf(256 * MIB));
+    const upperIds = [upper.state().mostRecentId ?? ''];
+    for (const index of [3, 4]) {
+      write(upper, index);
+      upperIds.push(upper.takeReferencePoint());
+    }
+    write(upper, 5);
+    const answers = (tracker: ChangeTracker) =>
+      [lowerId, ...upperIds].map((id) => tracker.query(id, 0, 256 * MIB, everything).ranges);
+    // The copy of a merge writes what the upper file holds.
+    for (const index of [0, 3, 4, 5]) write(lower, index);
+    const from = store.events.length;
+    const held = [{ offsetBytes: 0, lengthBytes: 512 }, at(3), at(4), at(5)];
+    lower.absorb([{ tracker: upper, held }]);
+    const told = [
+      [at(0), { offsetBytes: 2 * unit, lengthBytes: 4 * unit }],
+      [{ offsetBytes: 3 * unit, lengthBytes: 3 * unit }],
+      [{ offsetBytes: 4 * unit, lengthBytes: 2 * unit }],
+      [at(5)],
+    ];
+    expect(answers(lower)).toEqual(told);
+    lower.absorb([{ tracker: upper, held }]);
+    expect(answers(lower)).toEqual(told);
+    expect(lower.state()).toEqual({ newerChanges: true, mostRecentId: upperIds.at(-1) });
+
+    const random = seededRandom(1);
+    const replay = store.replayer();
+    let knowing = 0;
+    for (let moment = from; moment <= store.events.length; moment++) {
+      replay.advance(moment);
+      for (const left of [replay.content(), replay.afterPowerCut(random), replay.afterPowerCut(random)]) {
+        const again = ChangeTracker.open(left);
+        again.opened(stateOf(256 * MIB));
+        // What was left in the middle of a merge: its files are all there, and what it did is done again.
+        const isWhole = upperIds.map((id) => again.knows(id));
+        expect(new Set(isWhole).size, `moment ${moment}`).toBe(1);
+        if (isWhole[0]) knowing++;
+        for (const [index, id] of [lowerId, ...upperIds].entries()) {
+          if (!again.knows(id)) continue;
+          const covered = again.query(id, 0, 256 * MIB, everything).ranges;
+          const missed = (told[index] ?? []).filter(
+            ({ offsetBytes, lengthBytes }) =>
+              !covered.some(
+                (one) =>
+                  one.offsetBytes <= offsetBytes && offsetBytes + lengthBytes <= one.offsetBytes + one.lengthBytes,
+              ),
+          );
+          expect(missed, `moment ${moment}, ${id}`).toEqual([]);
+        }
+      }
+    }
+    expect(knowing).toBeGreaterThan(5);
   });
 
   test('opens any bytes, or says that they are none of its files', () => {

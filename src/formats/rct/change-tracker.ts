@@ -40,6 +40,14 @@ export interface ChangedRanges {
   readonly processedLengthBytes: number;
 }
 
+/** A file that was merged into the one below it. */
+export interface MergedFile {
+  /** What was noted of it; undefined where it was not tracked. */
+  readonly tracker: ChangeTracker | undefined;
+  /** What of the merged disk came from it. */
+  readonly held: Iterable<ChangedRange>;
+}
+
 export interface TrackerOptions {
   /** Milliseconds of a clock that does not go back. */
   readonly now?: () => number;
@@ -219,6 +227,41 @@ export class ChangeTracker implements ChangeObserver {
     this.#store.close();
   }
 
+  /**
+   * Takes over what was noted of the files above this one, which have been merged into it, with their reference points:
+   * what is asked for since one of those is answered here as it was there. Their sequence numbers follow on this file's
+   * own, so that all that they hold counts as changed since the points of the files below them. May be done again when
+   * the merge was: a point that is here already gets its new number. Durable when it returns; until then, and when it
+   * fails, this file knows its own points only.
+   * @param merged the lowest first
+   * @throws HvError `invalid-state` (tracking was broken), `unsupported` (no numbers left), `io`, `no-space`
+   */
+  absorb(merged: readonly MergedFile[]): void {
+    this.mustBeBound();
+    let { activeSequence: base, references } = this.#headers.header;
+    for (const { tracker, held } of merged) {
+      for (const { offsetBytes, lengthBytes } of held) this.#raise(offsetBytes, lengthBytes, base);
+      if (!tracker?.isBound) continue;
+      const { header } = tracker.#headers;
+      if (base + header.activeSequence > MAX_SEQUENCE) throw this.#outOfNumbers();
+      for (const { offsetBytes, lengthBytes, sequence } of tracker.#changedRuns()) {
+        this.#raise(offsetBytes, lengthBytes, base + sequence);
+      }
+      const names = new Set(header.references.map(formatChangeTrackingId));
+      const shifted = header.references.map((point) => ({ ...point, sequence: base + point.sequence }));
+      references = [...references.filter((point) => !names.has(formatChangeTrackingId(point))), ...shifted];
+      base += header.activeSequence;
+    }
+    // The numbers first: a point whose changes are not on paper would miss them.
+    this.#writeDown();
+    this.#headers.write({
+      activeSequence: base,
+      lastChangeSequence: this.#highest(),
+      references: references.slice(-MAX_REFERENCES),
+    });
+    this.#store.flushSync();
+  }
+
   // What is asked
 
   state(): ChangeTrackingState {
@@ -241,12 +284,7 @@ export class ChangeTracker implements ChangeObserver {
   takeReferencePoint(): string {
     this.mustBeBound();
     const { header } = this.#headers;
-    if (header.activeSequence >= MAX_SEQUENCE) {
-      throw new HvError('unsupported', `${this.name} has no numbers left for another reference point`, {
-        detail: { path: this.name },
-        hint: 'Switch change tracking off and on again.',
-      });
-    }
+    if (header.activeSequence >= MAX_SEQUENCE) throw this.#outOfNumbers();
     this.#writeDown();
     const sequence = header.activeSequence;
     const reference: ReferencePoint = { branch: this.#branch, counter: sequence, sequence, timeMs: Date.now() };
@@ -317,6 +355,13 @@ export class ChangeTracker implements ChangeObserver {
     );
   }
 
+  #outOfNumbers(): HvError {
+    return new HvError('unsupported', `${this.name} has no numbers left for another reference point`, {
+      detail: { path: this.name },
+      hint: 'Switch change tracking off and on again.',
+    });
+  }
+
   #find(changeTrackingId: string): ReferencePoint | undefined {
     const { branch, counter } = parseChangeTrackingId(changeTrackingId);
     return this.#headers.header.references.find((point) => point.branch === branch && point.counter === counter);
@@ -353,6 +398,32 @@ export class ChangeTracker implements ChangeObserver {
     this.#loadedUnits().write();
     this.#store.flushSync();
     regions.clear();
+  }
+
+  /** A range has changed at this number, or later. */
+  #raise(offset: number, length: number, sequence: number): void {
+    const { unitBytes, sizeBytes } = this.#geometry();
+    const units = this.#loadedUnits();
+    const behind = Math.ceil(Math.min(offset + length, sizeBytes) / unitBytes);
+    for (let unit = Math.floor(offset / unitBytes); unit < behind; unit++) {
+      if ((units.sequences[unit] as number) < sequence) units.set(unit, sequence); // in range
+    }
+    this.#changedHighest = Math.max(this.#changedHighest, sequence);
+  }
+
+  /** What has ever changed, in runs of one number. */
+  *#changedRuns(): Generator<ChangedRange & { readonly sequence: number }> {
+    const geometry = this.#geometry();
+    const { sequences } = this.#loadedUnits();
+    const end = unitCount(geometry);
+    for (let unit = 0; unit < end; ) {
+      const sequence = sequences[unit] as number; // in range
+      const first = unit;
+      while (unit < end && sequences[unit] === sequence) unit++;
+      if (sequence === 0) continue;
+      const { unitBytes } = geometry;
+      yield { offsetBytes: first * unitBytes, lengthBytes: (unit - first) * unitBytes, sequence };
+    }
   }
 
   #markRegions(offset: number, end: number): void {
