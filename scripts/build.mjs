@@ -1,4 +1,5 @@
-// Builds dist/ from src/: JavaScript and types by tsc, other files of src/**/assets/ as they are. dist/ mirrors src/.
+// Builds dist/ from src/: JavaScript and types by tsc, other files of src/**/assets/ as they are. dist/ mirrors src/,
+// with the bundles of what is started again and again beside it.
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
@@ -13,9 +14,11 @@ import {
 } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundle } from './bundle.mjs';
 import { runStep, secondsSince } from './run-step.mjs';
 
 const STAMP = 'dist/.hv-build';
+const SCRIPTS = ['package-lock.json', 'scripts/build.mjs', 'scripts/bundle.mjs'];
 
 /** Files below a folder, relative to it; nothing when it does not exist. */
 export function filesBelow(folder) {
@@ -35,7 +38,7 @@ function fingerprint(root) {
   const inputs = filesBelow(join(root, 'src'))
     .filter((file) => !isTest(file))
     .map((file) => join('src', file));
-  for (const file of ['tsconfig.json', 'tsconfig.build.json', 'package-lock.json', 'scripts/build.mjs', ...inputs]) {
+  for (const file of ['tsconfig.json', 'tsconfig.build.json', ...SCRIPTS, ...inputs]) {
     const { size, mtimeMs } = statSync(join(root, file));
     hash.update(`${file} ${size} ${mtimeMs}\n`);
   }
@@ -57,7 +60,7 @@ export async function build(root) {
   const sources = filesBelow(join(root, 'src'));
   const assets = sources.filter(isAsset);
   for (const file of assets) copyAsset(root, file);
-  removeStale(root, sources, new Set(assets));
+  removeStale(root, sources, new Set([...assets, ...(await bundle(root))]));
   const main = join(root, 'dist/cli/main.js');
   if (existsSync(main)) chmodSync(main, 0o755);
   writeFileSync(join(root, STAMP), before); // a file changed meanwhile is built at the next call
@@ -70,14 +73,14 @@ function copyAsset(root, file) {
 }
 
 /** What a deleted or renamed source left behind would still be found and run. */
-function removeStale(root, sources, assets) {
+function removeStale(root, sources, others) {
   const built = new Set(
     sources
       .filter((file) => file.endsWith('.ts') && !isTest(file) && !isAsset(file))
       .flatMap((file) => [file.replace(/\.ts$/, '.js'), file.replace(/\.ts$/, '.d.ts')]),
   );
   for (const file of filesBelow(join(root, 'dist'))) {
-    if (!built.has(file) && !assets.has(file)) rmSync(join(root, 'dist', file));
+    if (!built.has(file) && !others.has(file)) rmSync(join(root, 'dist', file));
   }
   removeEmptyFolders(join(root, 'dist'));
 }

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { build, isBuildFresh } from './build.mjs';
 import { npmPackagesMatch } from './npm-packages.mjs';
@@ -167,11 +167,13 @@ describe('the build', () => {
       'package.json',
       'package-lock.json',
       'scripts/build.mjs',
+      'scripts/bundle.mjs',
     ])
       write(file, readFileSync(join(ROOT, file), 'utf8'));
     symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
     write('src/cli/main.ts', "#!/usr/bin/env node\nimport { x } from '../other.ts';\nconsole.log(x);\n");
     write('src/other.ts', 'export const x: number = 1;\n');
+    write('src/cli/program.ts', "import { x } from '../other.ts';\nexport const found = [x, import.meta.url];\n");
     write('src/other.test.ts', 'this is not even TypeScript');
     write('src/room/assets/init.sh', '#!/bin/sh\n', 0o755);
     write('dist/gone/old.js', '');
@@ -183,6 +185,10 @@ describe('the build', () => {
     expect(statSync(join(folder, 'dist/room/assets/init.sh')).mode & 0o111).toBe(0o111);
     expect(existsSync(join(folder, 'dist/other.test.js'))).toBe(false);
     expect(existsSync(join(folder, 'dist/gone'))).toBe(false);
+    // An entry point loads its bundle, and the code in it finds its files from the place that it had.
+    const program = join(folder, 'dist/cli/program.js');
+    expect(readFileSync(program, 'utf8')).toBe("export * from '../bundles/cli-program.js';\n");
+    expect((await import(program)).found).toEqual([1, pathToFileURL(program).href]);
 
     utimesSync(join(folder, 'src/other.ts'), 1, 1);
     expect(isBuildFresh(folder)).toBe(false);
