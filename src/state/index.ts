@@ -45,4 +45,5 @@ export {
   writeRuntime,
 } from './runtime.ts';
 export { readSettings, type StoredSettings, writeSettings } from './settings.ts';
+export { specificationSchema } from './specification.ts';
 export { VmStore } from './vm-store.ts';

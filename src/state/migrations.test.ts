@@ -82,6 +82,19 @@ describe('a definition of version 1', () => {
     });
   });
 
+  it('keeps the controllers that it had, so that a saved one still fits its memory', () => {
+    const ide = VERSION_1.specification.hardDiskDrives.map((drive) => ({ ...drive, controllerType: 'IDE' }));
+    const count = (hardDiskDrives: unknown[]): number => {
+      const specification = { ...VERSION_1.specification, hardDiskDrives };
+      const parsed = parseDefinition(bringUp({ ...VERSION_1, specification }, 'vm.json'));
+      if ('problem' in parsed) throw new Error(parsed.problem);
+      return parsed.definition.specification.scsiControllerCount;
+    };
+    expect(count(VERSION_1.specification.hardDiskDrives)).toBe(1);
+    expect(count(ide)).toBe(0);
+    expect(count([])).toBe(0);
+  });
+
   it('has its snapshots brought up too', () => {
     const snapshot = {
       id: '6f1d1f0a-3c55-4f5c-8b46-5a3a6f0f9d11',

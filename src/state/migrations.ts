@@ -52,7 +52,7 @@ function withSettings(value: unknown): Json {
       { number: 1, target: null },
       { number: 2, target: null },
     ],
-    scsiControllerCount: 1,
+    scsiControllerCount: scsiControllerCount(old.hardDiskDrives),
     dvdDrives: [],
     ...old,
     hardDiskDrives: each(old.hardDiskDrives, (drive) => ({
@@ -61,6 +61,11 @@ function withSettings(value: unknown): Json {
       ...drive,
     })),
   };
+}
+
+/** Version 1 gave a machine the SCSI controller that its drive needed: one that runs or is saved fits no other machine. */
+function scsiControllerCount(drives: unknown): number {
+  return Array.isArray(drives) && drives.some((drive: unknown) => asJson(drive).controllerType === 'SCSI') ? 1 : 0;
 }
 
 /** What is no object lacks everything that the check which follows asks for. */

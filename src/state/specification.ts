@@ -5,6 +5,7 @@ import {
   CHECKPOINT_TYPES,
   CONSOLE_MODES,
   SECURE_BOOT_TEMPLATES,
+  type VmSpecification,
 } from '../model/index.ts';
 import { absolutePath, guid } from './values.ts';
 
@@ -99,3 +100,6 @@ export const specification = z.strictObject({
   networkAdapters: z.array(networkAdapter),
   allowedParents: z.array(absolutePath),
 });
+
+/** For whoever is sent one. */
+export const specificationSchema: z.ZodType<VmSpecification> = specification;

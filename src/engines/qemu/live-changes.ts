@@ -12,7 +12,7 @@ import {
 import { HvError } from '../../errors/index.ts';
 import { NbdReader } from '../../protocols/nbd/index.ts';
 import type { ControlClient } from './control/client.ts';
-import { SOCKETS } from './qemu-arguments.ts';
+import { SOCKETS } from './sockets.ts';
 import { order } from './worker/client.ts';
 import {
   begunBackupSchema,

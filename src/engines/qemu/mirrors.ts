@@ -3,6 +3,7 @@ import { type LongOptions, sleep } from '../../async/index.ts';
 import { type BrokenMirror, createVhd, vhdInfo } from '../../disk/index.ts';
 import { HvError, isHvError } from '../../errors/index.ts';
 import type { VmDefinition } from '../../state/index.ts';
+import { handOver } from './change-settings.ts';
 import type { EngineContext } from './context.ts';
 import { observe } from './observe.ts';
 import { order } from './worker/client.ts';
@@ -70,13 +71,6 @@ async function waitMirror(context: EngineContext, vmId: string, driveId: string,
       await sleep(AGAIN_MS, long);
     }
   }
-}
-
-/** The worker leaves the machine to a successor, which opens what the definition says by now. */
-async function handOver(context: EngineContext, vmId: string): Promise<void> {
-  await using worker = await context.worker(vmId);
-  await worker.call(order({ op: 'hand-over' }));
-  await worker.closed;
 }
 
 async function handOverIfMirrored(

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_SETTINGS, DEFAULT_SWITCH, NO_QOS, type VmSpecification } from '../../model/index.ts';
-import { driveNames, escapeOption, machineTypeFor, type QemuLaunch, qemuArguments } from './qemu-arguments.ts';
+import { driveNames } from './drive-devices.ts';
+import { escapeOption, machineTypeFor, type QemuLaunch, qemuArguments } from './qemu-arguments.ts';
 
 const DRIVE = randomUUID();
 const VM = randomUUID();

@@ -1,5 +1,8 @@
 import { invariant } from '../../errors/index.ts';
-import { DEFAULT_SWITCH, type HardDiskDrive, type NetworkAdapter, type VmSpecification } from '../../model/index.ts';
+import { DEFAULT_SWITCH, type NetworkAdapter, type VmSpecification } from '../../model/index.ts';
+import type { JsonObject } from '../../protocols/qmp/index.ts';
+import { bootIndexes, diskDevice, diskNodes, dvdDevice, mediumNodes, scsiControllers } from './drive-devices.ts';
+import { SOCKETS } from './sockets.ts';
 
 /** Everything that becomes QEMU's command line. No text that a person typed is among it: names stay outside. */
 export interface QemuLaunch {
@@ -16,28 +19,9 @@ export interface QemuLaunch {
   readonly incoming: boolean;
 }
 
-export const SOCKETS = {
-  control: 'control.sock',
-  nbd: 'nbd.sock',
-  qmp: 'qmp.sock',
-  serial: 'serial.sock',
-  agent: 'agent.sock',
-  state: 'state.sock',
-} as const;
-
 /** QEMU's names for the guest agent's channel. */
 export const AGENT_CHANNEL = 'agent0';
 export const AGENT_PORT = 'agentport0';
-
-/** The names under which QEMU knows a drive; QMP commands use them. */
-export function driveNames(drive: Pick<HardDiskDrive, 'id'>): {
-  readonly node: string;
-  readonly nbd: string;
-  readonly device: string;
-} {
-  const short = drive.id.replaceAll('-', '').slice(0, 24);
-  return { node: `d${short}`, nbd: `n${short}`, device: `hd${short}` };
-}
 
 /** The machine version to pin, for this generation and QEMU. */
 export function machineTypeFor(generation: 1 | 2, version: { readonly major: number; readonly minor: number }): string {
@@ -141,80 +125,17 @@ function guestChannel(launch: QemuLaunch): string[] {
 }
 
 function drives(launch: QemuLaunch): string[] {
-  const { specification } = launch;
-  const args: string[] = [];
-  const usesScsi = specification.hardDiskDrives.some((drive) => drive.controllerType === 'SCSI');
-  if (usesScsi && specification.guest === 'linux') {
-    const controllers = new Set(
-      specification.hardDiskDrives
-        .filter((drive) => drive.controllerType === 'SCSI')
-        .map((drive) => drive.controllerNumber),
-    );
-    for (const number of controllers) args.push('-device', device({ driver: 'virtio-scsi-pci', id: `scsi${number}` }));
-  }
-  specification.hardDiskDrives.forEach((drive, index) => {
-    const names = driveNames(drive);
-    args.push(
-      '-blockdev',
-      device({
-        driver: 'nbd',
-        'node-name': names.nbd,
-        server: { type: 'unix', path: `${launch.runFolder}/${SOCKETS.nbd}` },
-        export: drive.id,
-        // The guest's requests wait this long for a new worker when the old one died; nothing is lost meanwhile.
-        'reconnect-delay': NBD_RECONNECT_SECONDS,
-        'open-timeout': 10,
-        discard: 'unmap',
-        'detect-zeroes': 'unmap',
-        cache: { direct: true, 'no-flush': false },
-      }),
-    );
-    // The raw node on top lets blockdev-reopen put another server under a running guest.
-    args.push(
-      '-blockdev',
-      device({
-        driver: 'raw',
-        'node-name': names.node,
-        file: names.nbd,
-        discard: 'unmap',
-        'detect-zeroes': 'unmap',
-        cache: { direct: true, 'no-flush': false },
-      }),
-    );
-    args.push(
-      '-device',
-      device({
-        ...diskDevice(drive, specification),
-        drive: names.node,
-        id: names.device,
-        bootindex: index,
-        ...ERROR_POLICY,
-      }),
-    );
-  }); // prettier-ignore
+  const { specification, runFolder } = launch;
+  const order = bootIndexes(specification);
+  const args = scsiControllers(specification).flatMap((controller) => ['-device', device(controller)]);
+  const add = (nodes: readonly JsonObject[], drive: JsonObject): void => {
+    for (const node of nodes) args.push('-blockdev', device(node));
+    const bootindex = order.get(String(drive.id));
+    args.push('-device', device({ ...drive, ...(bootindex === undefined ? {} : { bootindex }) }));
+  };
+  for (const drive of specification.hardDiskDrives) add(diskNodes(drive, runFolder), diskDevice(drive, specification));
+  for (const dvd of specification.dvdDrives) add(mediumNodes(dvd, runFolder), dvdDevice(dvd, specification));
   return args;
-}
-
-const NBD_RECONNECT_SECONDS = 24 * 3600;
-/** A full or failing host disk stops the machine instead of showing the guest an error. */
-const ERROR_POLICY = { werror: 'stop', rerror: 'stop' } as const;
-
-function diskDevice(drive: HardDiskDrive, specification: VmSpecification): Record<string, string | number> {
-  if (drive.controllerType === 'IDE') {
-    return { driver: 'ide-hd', bus: `ide.${drive.controllerNumber}`, unit: drive.controllerLocation };
-  }
-  if (specification.guest === 'linux') {
-    return {
-      driver: 'scsi-hd',
-      bus: `scsi${drive.controllerNumber}.0`,
-      channel: 0,
-      'scsi-id': drive.controllerLocation,
-      lun: 0,
-    };
-  }
-  // Windows has no virtio driver of its own: the chipset's AHCI ports stand in for the SCSI controller.
-  invariant(drive.controllerLocation < 6, 'a Windows guest has six AHCI ports');
-  return { driver: 'ide-hd', bus: `ide.${drive.controllerLocation}` };
 }
 
 function network(adapter: NetworkAdapter, launch: QemuLaunch): string[] {

@@ -18,6 +18,19 @@ export {
 } from '../json-lines.ts';
 export { type ConnectSocketOptions, checkSocketPath, connectUnixSocket } from '../unix-socket.ts';
 export {
+  closeTray,
+  type IoThrottle,
+  insertMedium,
+  openTray,
+  type QemuBlockDevice,
+  qomGet,
+  qomList,
+  queryBlockDevices,
+  queryNodeNames,
+  removeMedium,
+  setIoThrottle,
+} from './block-ops.ts';
+export {
   cancelMigration,
   MIGRATION_STATES,
   type MigrateOptions,

@@ -2,7 +2,7 @@ import { poll } from '../../async/index.ts';
 import { HvError, isHvError } from '../../errors/index.ts';
 import type { JsonObject } from '../json-lines.ts';
 import type { QmpCallOptions, QmpClient } from './qmp-client.ts';
-import { isJsonObject } from './wire.ts';
+import { isJsonObject, malformedAnswer } from './wire.ts';
 
 /** QEMU's RunState (qapi/run-state.json, 7.2 to 9). */
 export const QEMU_RUN_STATES = [
@@ -92,7 +92,7 @@ export interface QemuCpu {
 /** query-cpus-fast: does not interrupt the guest. */
 export async function queryCpus(client: QmpClient, options?: QmpCallOptions): Promise<readonly QemuCpu[]> {
   const reply = await client.execute('query-cpus-fast', {}, options);
-  if (!Array.isArray(reply)) throw malformed('query-cpus-fast', 'a list');
+  if (!Array.isArray(reply)) throw malformedAnswer('query-cpus-fast', 'a list');
   return reply.map((entry: unknown) => {
     const cpu = asObject(entry, 'query-cpus-fast');
     return {
@@ -223,7 +223,7 @@ export async function deviceDelete(client: QmpClient, deviceId: string, options:
 /** Whether the guest holds the port on this character device open now; later changes come as VSERPORT_CHANGE. */
 export async function isChardevOpen(client: QmpClient, label: string, options?: QmpCallOptions): Promise<boolean> {
   const reply = await client.execute('query-chardev', {}, options);
-  if (!Array.isArray(reply)) throw malformed('query-chardev', 'a list');
+  if (!Array.isArray(reply)) throw malformedAnswer('query-chardev', 'a list');
   return reply.some(
     (entry: unknown) => isJsonObject(entry) && entry.label === label && entry['frontend-open'] === true,
   );
@@ -246,21 +246,17 @@ export async function qomSet(
 }
 
 export function asObject(value: unknown, command: string): JsonObject {
-  if (!isJsonObject(value)) throw malformed(command, 'an object');
+  if (!isJsonObject(value)) throw malformedAnswer(command, 'an object');
   return value;
 }
 
 export function asString(value: unknown, command: string, field: string): string {
-  if (typeof value !== 'string') throw malformed(command, `text in ${field}`);
+  if (typeof value !== 'string') throw malformedAnswer(command, `text in ${field}`);
   return value;
 }
 
 export function asCount(value: unknown, command: string, field: string): number {
   if (typeof value !== 'number' || !Number.isFinite(value) || value < 0)
-    throw malformed(command, `a number in ${field}`);
+    throw malformedAnswer(command, `a number in ${field}`);
   return value;
-}
-
-function malformed(command: string, expected: string): HvError {
-  return new HvError('protocol', `QEMU's answer to ${command} lacks ${expected}`, { detail: { command } });
 }

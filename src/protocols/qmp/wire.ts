@@ -70,6 +70,11 @@ export function qmpCommandError(command: string, errorClass: string, description
   });
 }
 
+/** An answer that lacks what its command promises. */
+export function malformedAnswer(command: string, expected: string): HvError {
+  return new HvError('protocol', `QEMU's answer to ${command} lacks ${expected}`, { detail: { command } });
+}
+
 function isId(value: unknown): value is number {
   return Number.isSafeInteger(value);
 }

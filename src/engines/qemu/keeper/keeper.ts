@@ -7,7 +7,7 @@ import { HvError, type HvErrorJson, isHvError, isSystemError } from '../../../er
 import { connectUnixSocket } from '../../../protocols/qmp/index.ts';
 import { type HvPaths, type RuntimeRecord, readRuntime, vmPaths } from '../../../state/index.ts';
 import { bootId, entryPoint, isAlive, minimalEnvironment } from '../../../system/index.ts';
-import { SOCKETS } from '../qemu-arguments.ts';
+import { SOCKETS } from '../sockets.ts';
 
 /** A worker opens its disks before it listens: journals may have to be replayed. */
 const WORKER_START_MS = 60_000;

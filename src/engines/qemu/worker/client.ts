@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { HvError } from '../../../errors/index.ts';
 import { shortId } from '../../../state/index.ts';
 import { ControlClient } from '../control/client.ts';
-import { SOCKETS } from '../qemu-arguments.ts';
+import { SOCKETS } from '../sockets.ts';
 import { helloSchema, WIRE_VERSION, type WorkerCall } from './wire.ts';
 
 /** A command's connection to the worker of one machine. @throws HvError `not-found`, `io`, `unsupported` (another version), `permission-denied` */

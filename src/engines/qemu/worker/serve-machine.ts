@@ -15,7 +15,7 @@ import { accelerationGroups, chooseAcceleration } from '../acceleration.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
 import { isOwnLayer, knownParents, mergeableParents, mustBelong } from '../layers.ts';
 import { describe, log } from '../log.ts';
-import { SOCKETS } from '../qemu-arguments.ts';
+import { SOCKETS } from '../sockets.ts';
 import { prepareLaunch } from './launch.ts';
 import { VmWorker } from './vm-worker.ts';
 import { requestSchema, WIRE_VERSION } from './wire.ts';
@@ -30,8 +30,6 @@ export interface MachineToServe {
 /** A command asked for this worker and then went away: its disks are not held for long. */
 const IDLE_TIMEOUT_MS = 5000;
 const HELD_FOR_A_MOMENT_MS = 1000;
-/** Phases whose outcome stands in the definition. */
-const DECIDED_PHASES: ReadonlySet<RuntimeRecord['phase']> = new Set(['starting', 'saving', 'snapshotting', 'merging']);
 
 /**
  * Becomes the worker of one machine.
@@ -109,12 +107,11 @@ async function addExportSoon(dataPlane: DataPlane, options: AddExportOptions): P
 }
 
 /**
- * The definition. Where the worker before this one died in the midst of an order that the definition decides, it is read
- * once the command has decided: that one may live and be about to write it.
+ * The definition. Where a worker before this one left a machine, it may have died in the midst of an order that the
+ * definition decides: it is read once the command has decided, which may live and be about to write it.
  */
 async function loadDecided(store: VmStore, vmId: string, left: RuntimeRecord | undefined): Promise<VmDefinition> {
-  const isOpen = left !== undefined && DECIDED_PHASES.has(left.phase);
-  await using _decision = isOpen ? await store.lockDecision(vmId) : undefined;
+  await using _decision = left ? await store.lockDecision(vmId) : undefined;
   return await store.load(vmId);
 }
 
@@ -164,6 +161,8 @@ async function answer(
   }
 }
 
+const DECIDING: ReadonlySet<string> = new Set(['start', 'save', 'snapshot', 'merge', 'break-mirror', 'apply-settings']);
+
 function isDeciding(op: string): boolean {
-  return op === 'start' || op === 'save' || op === 'snapshot' || op === 'merge' || op === 'break-mirror';
+  return DECIDING.has(op);
 }

@@ -10,7 +10,7 @@ import type { WorkerRequest } from './wire.ts';
 
 /** Work that is prepared and waits for its command's decision. */
 export interface Prepared {
-  readonly kind: 'start' | 'save' | 'snapshot' | 'merge' | 'break-mirror';
+  readonly kind: 'start' | 'save' | 'snapshot' | 'merge' | 'break-mirror' | 'apply-settings';
   commit(): Promise<void>;
   abort(): Promise<void>;
   /** The machine ends first. What the definition may name by now stays; what it does not name is garbage then. */

@@ -1,5 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 import { HvError } from '../../../errors/index.ts';
+import type { VmSpecification } from '../../../model/index.ts';
 import type { DataPlane } from '../../../protocols/nbd/index.ts';
 import { printableGuestText } from '../../../protocols/qga/index.ts';
 import {
@@ -24,9 +25,13 @@ import {
   writeLastExit,
 } from '../../../state/index.ts';
 import { describe, log } from '../log.ts';
-import { AGENT_CHANNEL, AGENT_PORT, SOCKETS } from '../qemu-arguments.ts';
+import { AGENT_CHANNEL, AGENT_PORT } from '../qemu-arguments.ts';
+import { SOCKETS } from '../sockets.ts';
 import { answerAboutChanges } from './changed-blocks.ts';
 import { GuestAgentLink } from './guest-agent-link.ts';
+import type { LiveMachine } from './live/live-machine.ts';
+import { reconcile } from './live/reconcile.ts';
+import { prepareSettings } from './live/settings.ts';
 import { connectMonitor } from './monitor.ts';
 import { endStrays, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
 import { type Phase, RunRecord } from './run-record.ts';
@@ -64,11 +69,14 @@ export class VmWorker {
   #qmp: QmpClient | undefined;
   #agent: GuestAgentLink | undefined;
   #prepared: Prepared | undefined;
+  /** What the machine was last made to be. */
+  #specification: VmSpecification;
   #ending: Promise<void> | undefined;
   #logStart = 0;
 
   constructor(context: VmWorkerContext) {
     this.#context = context;
+    this.#specification = context.definition.specification;
     this.#record = new RunRecord(context.runFolder, context.definition.id);
   }
 
@@ -109,6 +117,8 @@ export class VmWorker {
         return {};
       case 'break-mirror':
         return this.#breakMirror(request.driveId, request.switchOver);
+      case 'apply-settings':
+        return this.#applySettings(request.specification);
       case 'commit':
         return this.#decide('commit');
       case 'abort':
@@ -164,6 +174,13 @@ export class VmWorker {
 
   /** Takes over the QEMU of a worker that died, and finishes what that one had begun. */
   async adopt(record: RuntimeRecord): Promise<void> {
+    await this.#takeOver(record);
+    if (this.#ending) return;
+    // What cannot be done now, is with the next change or the next worker.
+    await this.#attempt('its settings', () => reconcile(this.#live(), this.#specification));
+  }
+
+  async #takeOver(record: RuntimeRecord): Promise<void> {
     this.#record.takeOver(record);
     this.#logStart = qemuLogSize();
     const qemu = QemuProcess.adopt(record.qemu);
@@ -224,6 +241,7 @@ export class VmWorker {
       await this.#enter('starting');
       await this.#connect(qemu);
       if (restoreFrom !== null) await this.#restore(restoreFrom, control);
+      await reconcile(this.#live(), this.#specification);
       if (control.signal.aborted) throw new HvError('aborted', 'the start was cancelled');
     } catch (error) {
       this.#ending ??= this.#endStart(qemu);
@@ -322,6 +340,24 @@ export class VmWorker {
       keep: () => dataPlane.reopenMirror(name),
     };
     return {};
+  }
+
+  async #applySettings(specification: VmSpecification): Promise<unknown> {
+    this.#requirePhase('change its settings', 'running', 'paused');
+    const { dataPlane } = this.#context;
+    this.#prepared = await prepareSettings(
+      this.#live(),
+      dataPlane,
+      { from: this.#specification, to: specification },
+      () => {
+        this.#specification = specification;
+      },
+    );
+    return {};
+  }
+
+  #live(): LiveMachine {
+    return { monitor: this.#monitor(), runFolder: this.#context.runFolder };
   }
 
   /** Back to where the merge began; the guest may have been stopped by its disk meanwhile. */

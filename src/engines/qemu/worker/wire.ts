@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { specificationSchema } from '../../../state/index.ts';
 
 /**
  * The control protocol between commands and the worker of one machine: JSON lines over control.sock, version 1.
  *
  * What must be true in vm.json at the same moment as in the machine goes in two steps on one connection. `start`, `save`,
- * `snapshot`, `merge` and `break-mirror` end with everything prepared and nothing decided; the command then writes vm.json and sends `commit`.
+ * `snapshot`, `merge`, `break-mirror` and `apply-settings` end with everything prepared and nothing decided; the command then writes vm.json and sends `commit`.
  * If the connection ends between the two, the worker ends as well, and its successor reads in vm.json what was decided.
  */
 export const WIRE_VERSION = 1;
@@ -37,6 +38,8 @@ export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('wait-mirror'), driveId: guid }),
   /** Ends a mirror. Where the drive goes on with it, two steps as above; else one. */
   z.strictObject({ id, op: z.literal('break-mirror'), driveId: guid, switchOver: z.boolean() }),
+  /** Makes the running machine what the specification says. Two steps as above: what fails has been undone. */
+  z.strictObject({ id, op: z.literal('apply-settings'), specification: specificationSchema }),
   z.strictObject({ id, op: z.literal('commit') }),
   z.strictObject({ id, op: z.literal('abort') }),
   z.strictObject({ id, op: z.literal('shutdown') }),
