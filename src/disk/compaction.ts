@@ -1,7 +1,7 @@
 import { type LongOptions, throttleProgress, throwIfAborted } from '../async/index.ts';
 import type { DiskImage, HeldBlock, ParentDisk } from '../formats/disk-image.ts';
 import type { FreeRange } from '../formats/file-system.ts';
-import { nextData, nextHole } from '../system/index.ts';
+import { nextData, nextHole, punchHole } from '../system/index.ts';
 import { findVolumes, type Volume } from './volumes/find-volumes.ts';
 import { FreeCursor } from './volumes/free-cursor.ts';
 
@@ -14,7 +14,7 @@ const ZEROS = Buffer.alloc(SCAN_BYTES);
 const TURN_MS = 20;
 
 export interface CompactImageOptions extends LongOptions {
-  /** Free blocks that hold nothing but zeros; default true. */
+  /** Free blocks that hold nothing but zeros, and make longer runs of zeros in others holes of the file; default true. */
   readonly zero?: boolean | undefined;
   /** Free what clean file systems in the disk hold free; default true. It is gone then, as after a trim. */
   readonly freeSpace?: boolean | undefined;
@@ -51,6 +51,12 @@ export async function compactImage(
   return { ...freed, volumes };
 }
 
+/** A piece of the disk that takes space of the host's, and where. */
+interface HostRange extends FreeRange {
+  readonly fd: number | undefined;
+  readonly fileOffset: number;
+}
+
 /** One walk over the blocks that hold space. */
 class Compaction {
   readonly #image: DiskImage;
@@ -61,6 +67,8 @@ class Compaction {
   #zeroBytes = 0;
   #unmappedBytes = 0;
   #fileSystemBytes = 0;
+  /** Until a host's file system says that its files have none. */
+  #hasHoles = true;
 
   constructor(image: DiskImage, parent: ParentDisk | undefined, options: CompactImageOptions) {
     this.#image = image;
@@ -100,7 +108,7 @@ class Compaction {
     }
     const freeBytes = free.reduce((sum, range) => sum + range.length, 0);
     const mayBeZero = this.#options.zero !== false || freeBytes === length;
-    if (mayBeZero && this.#isZeroOutside(offset, length, free)) {
+    if (mayBeZero && this.#isZeroOutside(held, free)) {
       if (freeBytes === 0) {
         if (this.#release(held)) this.#zeroBytes += blockBytes;
         return;
@@ -111,6 +119,7 @@ class Compaction {
       }
     }
     if (kind === 'whole') for (const range of free) this.#punch(range);
+    if (this.#options.zero !== false) for (const range of outside(held, free)) this.#punchZeros(range);
   }
 
   /** A block that reads as zero: freeing it changes nothing that the disk holds. */
@@ -152,13 +161,52 @@ class Compaction {
     this.#fileSystemBytes += held;
   }
 
-  /** The pieces of a range of a whole block that the host's file holds: the rest is holes, which read as zero. */
-  *#dataOf(offset: number, length: number): Generator<FreeRange> {
+  /**
+   * Makes pieces of zeros in a block that stays holes of the host's file: neither the file's bytes nor its length change,
+   * so nothing of the format has to know.
+   */
+  #punchZeros({ offset, length }: FreeRange): void {
+    for (const data of this.#dataOf(offset, length)) {
+      if (!this.#hasHoles) return;
+      if (data.fd === undefined) continue;
+      for (const piece of this.#zeroPieces(data)) {
+        const fileOffset = data.fileOffset + piece.offset - data.offset;
+        if (this.#isApplying) this.#hasHoles = punchHole(data.fd, fileOffset, piece.length);
+        if (!this.#hasHoles) return;
+        this.#zeroBytes += piece.length;
+      }
+    }
+  }
+
+  /** Runs of zeros, each as long as makes a hole worth while, in whole pages of the host's file. */
+  *#zeroPieces({ offset, length, fileOffset }: HostRange): Generator<FreeRange> {
+    const first = (PAGE_BYTES - (fileOffset % PAGE_BYTES)) % PAGE_BYTES;
+    const end = offset + first + Math.floor(Math.max(0, length - first) / MIN_PIECE_BYTES) * MIN_PIECE_BYTES;
+    let zeros = 0;
+    for (let at = offset + first; at < end; ) {
+      const count = Math.min(SCAN_BYTES, end - at);
+      this.#image.read(at, this.#buffer, 0, count);
+      for (let done = 0; done < count; done += MIN_PIECE_BYTES) {
+        const piece = this.#buffer.subarray(done, done + MIN_PIECE_BYTES);
+        if (isZero(piece, MIN_PIECE_BYTES)) {
+          zeros += MIN_PIECE_BYTES;
+          continue;
+        }
+        if (zeros > 0) yield { offset: at + done - zeros, length: zeros };
+        zeros = 0;
+      }
+      at += count;
+    }
+    if (zeros > 0) yield { offset: end - zeros, length: zeros };
+  }
+
+  /** The pieces of a range of a block that the host's file holds: the rest is holes, which read as zero. */
+  *#dataOf(offset: number, length: number): Generator<HostRange> {
     for (const segment of this.#image.segments(offset, length)) {
       if (segment.kind !== 'data' || segment.depth !== 0) continue;
       const fd = segment.store?.fd;
       if (fd === undefined) {
-        yield { offset: segment.offset, length: segment.length };
+        yield { offset: segment.offset, length: segment.length, fd, fileOffset: segment.fileOffset };
         continue;
       }
       const end = segment.fileOffset + segment.length;
@@ -166,24 +214,19 @@ class Compaction {
         const data = Math.min(end, nextData(fd, at) ?? end);
         if (data === end) break;
         const hole = Math.min(end, nextHole(fd, data));
-        yield { offset: segment.offset + (data - segment.fileOffset), length: hole - data };
+        yield { offset: segment.offset + (data - segment.fileOffset), length: hole - data, fd, fileOffset: data };
         at = hole;
       }
     }
   }
 
   /** Whether everything of a block but its free ranges reads as zero. */
-  #isZeroOutside(offset: number, length: number, free: readonly FreeRange[]): boolean {
-    let at = offset;
-    for (const range of [...free, { offset: offset + length, length: 0 }]) {
-      if (!this.#isZeroRange(at, range.offset - at)) return false;
-      at = range.offset + range.length;
-    }
+  #isZeroOutside(held: HeldBlock, free: readonly FreeRange[]): boolean {
+    for (const { offset, length } of outside(held, free)) if (!this.#isZeroRange(offset, length)) return false;
     return true;
   }
 
   #isZeroRange(offset: number, length: number): boolean {
-    if (length === 0) return true;
     // Most blocks show at once that they hold something.
     const first = Math.min(PAGE_BYTES, length);
     this.#image.read(offset, this.#buffer, 0, first);
@@ -194,6 +237,15 @@ class Compaction {
       if (!isZero(this.#buffer, count)) return false;
     }
     return true;
+  }
+}
+
+/** What of a block is in none of the ranges. */
+function* outside({ offset, length }: HeldBlock, ranges: readonly FreeRange[]): Generator<FreeRange> {
+  let at = offset;
+  for (const range of [...ranges, { offset: offset + length, length: 0 }]) {
+    if (range.offset > at) yield { offset: at, length: range.offset - at };
+    at = range.offset + range.length;
   }
 }
 

@@ -149,7 +149,8 @@ export class FileDisks {
   }
 
   async compact(path: string, options: CompactOptions & ChangeOptions = {}): Promise<CompactResult> {
-    await this.mayChange(path, options);
+    // Without a look into file systems the disk holds what it held, bit for bit: nobody who stands on it is ruined.
+    if (options.freeSpace !== false) await this.mayChange(path, options);
     return compactVhd(resolve(path), options);
   }
 

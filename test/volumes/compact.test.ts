@@ -1,7 +1,18 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { compactVhd, createVhd, createVhdSet, openVhd } from '../../src/disk/index.ts';
+import {
+  checkVhd,
+  compactVhd,
+  createVhd,
+  createVhdSet,
+  diskDependencies,
+  FileDisks,
+  hashVhd,
+  openVhd,
+  vhdInfo,
+} from '../../src/disk/index.ts';
 import { isHvError } from '../../src/errors/index.ts';
+import { seededRandom } from '../../src/store/testing/fault-store.ts';
 import { compactOne, diskWith, exportFile, importFile, START, usedContents } from './compact-suite.ts';
 import { KINDS, makeVolume, noise, type VolumeKind } from './file-systems.ts';
 import { MIB, TemporaryFolder, tool } from './tools.ts';
@@ -105,6 +116,70 @@ describe('compact frees blocks without a file system', () => {
     });
     expect(result.fileSizeBytesBefore - result.fileSizeBytesAfter).toBe(9 * MIB);
     expect(await usedContents(path)).toEqual(before);
+  });
+
+  test.each(['disk.vhdx', 'disk.vhd'])(
+    'and the host space of zeros inside the blocks of %s that stay',
+    async (name) => {
+      using folder = new TemporaryFolder();
+      const path = folder.file(name);
+      await createVhd(path, { sizeBytes: 32 * MIB, blockSizeBytes: name.endsWith('x') ? 8 * MIB : 2 * MIB });
+      {
+        await using disk = await openVhd(path);
+        for (let block = 0; block < 16; block++) {
+          disk.write(block * 2 * MIB, Buffer.alloc(2 * MIB), 0, 2 * MIB);
+          disk.write(block * 2 * MIB + 512, noise(4096, block), 0, 4096);
+        }
+        // Shorter than what is worth a hole, between two bytes.
+        disk.write(MIB, Uint8Array.of(1), 0, 1);
+        disk.write(MIB + 32 * 1024, Uint8Array.of(1), 0, 1);
+      }
+      const before = await usedContents(path);
+      const contentId = (await vhdInfo(path)).dataWriteGuid;
+      const planned = await compactVhd(path, { dryRun: true, freeSpace: false });
+      const result = await compactVhd(path, { freeSpace: false });
+      expect(planned.freedZeroBytes).toBe(result.freedZeroBytes);
+      expect(result.freedZeroBytes).toBeGreaterThan(26 * MIB);
+      expect(result.fileSizeBytesAfter).toBe(result.fileSizeBytesBefore);
+      expect(result.allocatedBytesBefore - result.allocatedBytesAfter).toBeGreaterThan(26 * MIB);
+      expect(await usedContents(path)).toEqual(before);
+      expect((await vhdInfo(path)).dataWriteGuid).toBe(contentId);
+      expect((await checkVhd(path)).findings).toEqual([]);
+      expect((await compactVhd(path, { freeSpace: false })).freedZeroBytes).toBe(0);
+    },
+  );
+
+  test.each(['vhdx', 'vhd'])('of a parent under its children, told to look at zeros only: %s', async (ending) => {
+    using folder = new TemporaryFolder();
+    const disks = new FileDisks();
+    const [base, child, leaf] = ['base', 'child', 'leaf'].map((name) => folder.file(`${name}.${ending}`)) as [
+      string,
+      string,
+      string,
+    ];
+    const random = seededRandom(5);
+    for (const [index, path] of [base, child, leaf].entries()) {
+      const parentPath = [base, child][index - 1];
+      await createVhd(path, parentPath ? { parentPath } : { sizeBytes: 48 * MIB, blockSizeBytes: 2 * MIB });
+      await using disk = await openVhd(path);
+      for (let count = 0; count < 24; count++) {
+        const at = Math.floor(random() * 90) * 512 * 1024;
+        const length = 4096 * (1 + Math.floor(random() * 200));
+        const bytes = random() < 0.5 ? Buffer.alloc(length) : noise(length, count);
+        disk.write(at, bytes, 0, Math.min(length, disk.sizeBytes - at));
+      }
+    }
+    const hashes = async () => Promise.all([base, child, leaf].map(async (path) => (await hashVhd(path)).hash));
+    const before = await hashes();
+    for (const path of [base, child]) {
+      await expect(disks.compact(path)).rejects.toMatchObject({ code: 'in-use' });
+      const { freedZeroBytes } = await disks.compact(path, { freeSpace: false });
+      expect(freedZeroBytes).toBeGreaterThan(0);
+    }
+    expect(await hashes()).toEqual(before);
+    for (const path of [base, child, leaf]) expect((await checkVhd(path)).findings, path).toEqual([]);
+    const { chain } = await diskDependencies(leaf);
+    expect(chain.map(({ parentState }) => parentState)).toEqual(['ok', 'ok', null]);
   });
 
   test('that are unmapped but keep their space, as Windows leaves them', async () => {

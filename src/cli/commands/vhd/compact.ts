@@ -7,7 +7,7 @@ export const command = defineCommand({
   name: 'vhd compact',
   summary: 'Make the file of a dynamic or differencing disk smaller',
   description:
-    'Gives back blocks of zeros, and what the file systems in the disk hold free: ext2, ext3, ext4, NTFS, FAT and exFAT, each only where it was unmounted in order. Files in the disk stay as they are; what was deleted is gone for good.',
+    'Gives back blocks of zeros, and what the file systems in the disk hold free: ext2, ext3, ext4, NTFS, FAT and exFAT, each only where it was unmounted in order. Files in the disk stay as they are; what was deleted is gone for good. With --zero-only the disk holds what it held, bit for bit, so that parents of other disks are compacted too.',
   arguments: { file: argument('The disk file', parsePath) },
   options: {
     zeroOnly: flag('--zero-only', 'Look at zeros only, not into file systems'),
