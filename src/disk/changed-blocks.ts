@@ -1,5 +1,5 @@
 import { throwIfAborted } from '../async/index.ts';
-import { HvError } from '../errors/index.ts';
+import { HvError, isHvError } from '../errors/index.ts';
 import { readVhdxSummary } from '../formats/vhdx/index.ts';
 import {
   type ChangeTrackingInfo,
@@ -11,13 +11,14 @@ import {
   TRACKING_OFF,
   trackingInfo,
 } from './chain-changes.ts';
-import { formatOf } from './disk-format.ts';
+import { formatOf, isVhdSet } from './disk-format.ts';
 import { closeQuietly } from './open-chain.ts';
 import { openImageFile } from './open-file.ts';
 import { openVhdx } from './open-image.ts';
 import { openTracker } from './open-tracker.ts';
 import { openChain } from './open-vhd.ts';
 import { openToLook } from './read-link.ts';
+import { onVhdSetLeaf } from './vhd-set-store.ts';
 
 export interface FileQueryOptions extends QueryChangesOptions {
   /** Where parents of the disk may lie, beside their children's own folders. */
@@ -31,6 +32,7 @@ export interface FileQueryOptions extends QueryChangesOptions {
  * @throws HvError `not-found`, `permission-denied`, `corrupt`, `io`
  */
 export async function changeTrackingState(path: string): Promise<ChangeTrackingInfo> {
+  if (isVhdSet(path)) return onVhdSetLeaf(path, {}, (leafPath) => changeTrackingState(leafPath));
   if (formatOf(path) !== 'vhdx') return TRACKING_OFF;
   const { file, inUse } = openToLook(path);
   try {
@@ -70,6 +72,16 @@ export async function disableChangeTracking(path: string): Promise<ChangeTrackin
   });
 }
 
+/** The new file of a tracked disk is tracked from its first write on. Where it cannot be, ids of the disk still tell all. */
+export async function goOnTracking(diskPath: string, layerPath: string): Promise<void> {
+  try {
+    const { mostRecentId } = await changeTrackingState(diskPath);
+    if (mostRecentId !== null) await enableChangeTracking(layerPath);
+  } catch (error) {
+    if (!isHvError(error)) throw error;
+  }
+}
+
 /**
  * Names this moment: an id, for a query of what changes from here on. Windows: what a snapshot that is converted to a
  * reference point leaves (Msvm_VirtualSystemSnapshotService.ConvertToReferencePoint).
@@ -103,19 +115,20 @@ export async function queryChanges(
 
 /** @throws HvError `unsupported`: Windows tracks VHDX files only, and so does hv */
 export function mustBeVhdx(path: string): void {
-  if (formatOf(path) === 'vhdx') return;
+  if (isVhdSet(path) || formatOf(path) === 'vhdx') return;
   throw new HvError('unsupported', `the changes of ${path} cannot be tracked: it is not a VHDX file`, {
     detail: { path },
     hint: 'Convert it to VHDX.',
   });
 }
 
-/** The file alone, without its parents. `write` keeps readers away as well. */
+/** The file alone, without its parents; of a VHD Set the one that it has now. `write` keeps readers away as well. */
 async function withLeaf<T>(
   path: string,
   access: 'read' | 'write',
   work: (layers: Parameters<typeof trackingInfo>[0]) => T,
 ): Promise<T> {
+  if (isVhdSet(path)) return onVhdSetLeaf(path, {}, (leafPath) => withLeaf(leafPath, access, work));
   mustBeVhdx(path);
   const { store, path: real, identity } = openImageFile(path, { access });
   let image: ReturnType<typeof openVhdx>;

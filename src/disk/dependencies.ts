@@ -2,11 +2,12 @@ import { realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import type { DiskType } from '../formats/disk-image.ts';
-import { type DiskFormat, formatOf } from './disk-format.ts';
+import { type DiskFormat, formatOf, isVhdSet } from './disk-format.ts';
 import { type FolderLink, readFolderLinks } from './known-children.ts';
 import { MAX_CHAIN_DEPTH } from './open-chain.ts';
 import { type LinkState, readChain } from './read-chain.ts';
 import { openToLook } from './read-link.ts';
+import { onVhdSetLeaf } from './vhd-set-store.ts';
 
 /** A file of a chain, as plain data. */
 export interface DependencyFile {
@@ -50,12 +51,17 @@ export interface DependenciesOptions extends Pick<LongOptions, 'signal'> {
 }
 
 /**
- * Tells on which files a disk stands and which stand on it. Opens nothing for writing; works while the disk is in use.
+ * Tells on which files a disk stands and which stand on it; of a VHD Set, the disk that it has now. Opens nothing for writing; works while the disk is in use.
  * Windows: GetStorageDependencyInformation (virtdisk.h).
  * @throws HvError `not-found`, `permission-denied`, `corrupt`, `unsupported`, `io`, `aborted`
  */
 export async function diskDependencies(path: string, options: DependenciesOptions = {}): Promise<DiskDependencies> {
   throwIfAborted(options.signal, 'reading the chain');
+  if (isVhdSet(path, options.format)) {
+    return onVhdSetLeaf(path, options, (leafPath, allowParents) =>
+      diskDependencies(leafPath, { ...options, format: 'vhdx', allowParents }),
+    );
+  }
   const chain = formatOf(path, options.format) === 'raw' ? [rawFile(path)] : blockFiles(path, options);
   const self = realpathSync(path);
   const { links, isComplete } = await readFolderLinks(dirname(self), { signal: options.signal });

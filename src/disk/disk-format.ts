@@ -21,6 +21,12 @@ export function isVhdSet(path: string, said?: DiskFormat): boolean {
 export function formatOf(path: string, said?: DiskFormat): DiskFormat {
   const ending = extname(path).toLowerCase();
   const format = said ?? FORMAT_BY_ENDING[ending];
+  if (format === undefined && ending === '.vhds') {
+    throw new HvError('unsupported', `${path} is a VHD Set, and this is done to one file`, {
+      detail: { path, ending },
+      hint: `Name the disk file that it has now, or another one of its files: hv vhdset info ${path}`,
+    });
+  }
   if (format === undefined) {
     throw new HvError(
       'unsupported',

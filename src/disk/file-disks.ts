@@ -20,6 +20,7 @@ import { type CompareOptions, type CompareResult, compareVhds } from './compare.
 import { type ConvertOptions, type ConvertResult, convertVhd } from './convert.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
+import { isVhdSet } from './disk-format.ts';
 import { type ForkVhdOptions, forkVhd } from './fork.ts';
 import { type HashOptions, type HashResult, hashVhd } from './hash.ts';
 import { knownChildren } from './known-children.ts';
@@ -52,7 +53,7 @@ import {
   type VhdSetOptions,
   vhdSetInfo,
 } from './vhd-set.ts';
-import { setsKeeping } from './vhd-set-store.ts';
+import { lockVhdSetLeaf, setsKeeping } from './vhd-set-store.ts';
 
 /** A machine that uses a disk file. */
 export interface DiskUser {
@@ -324,6 +325,8 @@ export class FileDisks {
     for (const { setPath } of setsOf(path)) await this.#refuseUsed(path, setPath);
     refuseKept(path, false);
     await refuseParent(path, options);
+    const leafPath = isVhdSet(path) ? leafOf(path) : undefined;
+    if (leafPath !== undefined) await this.mayChange(leafPath, options);
   }
 }
 
@@ -332,6 +335,18 @@ function noMounts(path: string): HvError {
     detail: { path },
     hint: 'Copy out of it with hv vhd convert, or serve it with hv vhd serve.',
   });
+}
+
+/** The disk file that a set has now. */
+function leafOf(setPath: string): string | undefined {
+  try {
+    const leaf = lockVhdSetLeaf(resolve(setPath), {});
+    leaf.release();
+    return leaf.path;
+  } catch (error) {
+    if (isHvError(error)) return undefined; // Opening it says why.
+    throw error;
+  }
 }
 
 /** A set's files are its own: only the one in use may be written to, and none may go. */

@@ -31,6 +31,7 @@ export {
   disableChangeTracking,
   enableChangeTracking,
   type FileQueryOptions,
+  goOnTracking,
   queryChanges,
   takeReferencePoint,
 } from './changed-blocks.ts';

@@ -93,6 +93,24 @@ describe('vhdInfo answers every query of GetVirtualDiskInformation', () => {
     expect(await all()).toMatchObject({ fragmentationPercent: 40 });
   });
 
+  test('whether somebody has it open, be it for reading only or under a disk that stands on it', async () => {
+    await createVhd(at('base.vhdx'), { sizeBytes: 64 * MIB });
+    await createVhd(at('child.vhdx'), { parentPath: at('base.vhdx') });
+    const states = async () =>
+      Promise.all(['base.vhdx', 'child.vhdx'].map(async (name) => (await vhdInfo(at(name))).isLoaded));
+    const reader = await openVhd(at('base.vhdx'), { readOnly: true });
+    expect(await states()).toEqual([true, false]);
+    expect((await vhdInfo(at('base.vhdx'))).inUse).toBe(false);
+    const child = await openVhd(at('child.vhdx'), { readOnly: true });
+    await reader.close();
+    expect(await states()).toEqual([true, true]);
+    await child.close();
+    expect(await states()).toEqual([false, false]);
+    // Two that look at the same time do not take each other for users.
+    const both = await Promise.all([vhdInfo(at('base.vhdx')), vhdInfo(at('base.vhdx'))]);
+    expect(both.map(({ isLoaded }) => isLoaded)).toEqual([false, false]);
+  });
+
   test('of a child without its parent, what its file alone tells', async () => {
     await createVhd(at('base.vhdx'), { sizeBytes: 64 * MIB });
     await createVhd(at('child.vhdx'), { parentPath: at('base.vhdx') });

@@ -5,6 +5,7 @@ import type { DiskType, ParentReference } from '../formats/disk-image.ts';
 import { readVhdSummary, VHD_SECTOR_BYTES } from '../formats/vhd/index.ts';
 import { readVhdxSummary } from '../formats/vhdx/index.ts';
 import type { ByteStore } from '../store/index.ts';
+import { isImageUsedElsewhere } from '../system/index.ts';
 import { type ChangeTrackingInfo, TRACKING_OFF } from './chain-changes.ts';
 import { changeTrackingState } from './changed-blocks.ts';
 import { readContentInfo } from './content-info.ts';
@@ -12,7 +13,7 @@ import { type DiskFormat, formatOf, isVhdSet } from './disk-format.ts';
 import { unfinishedMerge } from './merge-vhd.ts';
 import { mayHoldParent, parentCandidates, resolveAllowed, saidParent } from './parent-paths.ts';
 import { openToLook } from './read-link.ts';
-import { lockVhdSetLeaf } from './vhd-set-store.ts';
+import { onVhdSetLeaf } from './vhd-set-store.ts';
 
 /** Windows: VIRTUAL_STORAGE_TYPE. */
 export interface StorageType {
@@ -65,7 +66,7 @@ export interface VhdInfo {
   readonly is4kAligned: boolean | null;
   /** FRAGMENTATION: see VhdContentInfo. Null unless `all` was asked for. */
   readonly fragmentationPercent: number | null;
-  /** IS_LOADED: a machine or a mount has it open for writing. */
+  /** IS_LOADED: a machine, a mount or another program has it open, if only to read it or under a disk that stands on it. */
   readonly isLoaded: boolean;
   /** CHANGE_TRACKING_STATE. */
   readonly changeTracking: ChangeTrackingInfo;
@@ -114,7 +115,7 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
   if (isVhdSet(path, options.format)) return setInfo(path, options);
   const format = formatOf(path, options.format);
   const { file, inUse } = openToLook(path);
-  let head: VhdInfo & { readonly format: DiskFormat };
+  let head: Omit<VhdInfo, 'changeTracking'> & { readonly format: DiskFormat };
   try {
     const { type, locator, ...said } = describe(file.store, format, inUse);
     head = {
@@ -129,8 +130,7 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
       parentLocations: locator ? pathsOf(locator) : [],
       parentIdentifier: locator?.linkages[0] ?? null,
       fragmentationPercent: null,
-      isLoaded: inUse,
-      changeTracking: format === 'vhdx' ? await changeTrackingState(file.path) : TRACKING_OFF,
+      isLoaded: inUse || isImageUsedElsewhere(file.store.fd),
       smallestSafeSizeBytes: null,
       inUse,
       unfinishedMergeInto: format === 'raw' ? null : (unfinishedMerge(file.path)?.targetPath ?? null),
@@ -138,7 +138,9 @@ export async function vhdInfo(path: string, options: VhdInfoOptions = {}): Promi
   } finally {
     file.store.close();
   }
-  return options.all === true ? { ...head, ...(await readContentInfo(head, options)) } : head;
+  // From here on this call has the file open no more: another one beside it would take that for a use.
+  const info = { ...head, changeTracking: format === 'vhdx' ? await changeTrackingState(head.path) : TRACKING_OFF };
+  return options.all === true ? { ...info, ...(await readContentInfo(info, options)) } : info;
 }
 
 type Said = Pick<
@@ -210,13 +212,10 @@ function pathsOf({ relativePath, volumePath, absolutePath }: ParentReference): s
 }
 
 async function setInfo(path: string, options: VhdInfoOptions): Promise<VhdInfo> {
-  const leaf = lockVhdSetLeaf(path, options);
-  try {
-    const info = await vhdInfo(leaf.path, { ...options, format: 'vhdx', allowParents: leaf.allowParents });
-    return { ...info, path: leaf.setPath, format: 'vhds' };
-  } finally {
-    leaf.release();
-  }
+  return onVhdSetLeaf(path, options, async (leafPath, allowParents) => {
+    const info = await vhdInfo(leafPath, { ...options, format: 'vhdx', allowParents });
+    return { ...info, path: realpathSync(path), format: 'vhds' };
+  });
 }
 
 function whereIsParent(

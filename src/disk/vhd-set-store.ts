@@ -149,6 +149,20 @@ export function lockVhdSetLeaf(
   }
 }
 
+/** Does something with the disk file that a set has now; until it is done, nobody makes another file that. @throws HvError as VhdSetStore.open */
+export async function onVhdSetLeaf<T>(
+  path: string,
+  places: SetPlaces,
+  work: (leafPath: string, allowParents: readonly string[]) => Promise<T>,
+): Promise<T> {
+  const leaf = lockVhdSetLeaf(path, places);
+  try {
+    return await work(leaf.path, leaf.allowParents);
+  } finally {
+    leaf.release();
+  }
+}
+
 /** So many sets of a folder are looked at. */
 const MAX_SETS = 256;
 

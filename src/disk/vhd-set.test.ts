@@ -16,12 +16,21 @@ import { createVhdSetContainer, readVhdSet, type VhdSetState, writeVhdSet } from
 import { createFile } from './create-file.ts';
 import {
   applyVhdSetSnapshot,
+  backupDisk,
+  changeTrackingState,
+  compareVhds,
   createVhd,
   createVhdSet,
   deleteVhdSetSnapshot,
+  disableChangeTracking,
+  diskDependencies,
+  enableChangeTracking,
+  FileDisks,
   modifyVhdSet,
   openVhd,
   optimizeVhdSet,
+  queryChanges,
+  takeReferencePoint,
   takeVhdSetSnapshot,
   vhdInfo,
   vhdSetInfo,
@@ -298,5 +307,60 @@ describe('a VHD Set is left as it is', () => {
     });
     file.store.close();
     await expect(openVhd(set)).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
+
+describe('a VHD Set, where a disk is meant', () => {
+  const differs = (ranges: readonly { readonly offsetBytes: number }[]) => ranges.map(({ offsetBytes }) => offsetBytes);
+
+  test('is tracked, asked for its changes and backed up, over its snapshots and their end', async () => {
+    await createVhdSet(set, { sizeBytes: 64 * MIB, blockSizeBytes: MIB });
+    expect(await changeTrackingState(set)).toMatchObject({ enabled: false });
+    const since = (await enableChangeTracking(set)).mostRecentId ?? '';
+    await fill(0, 1);
+    expect(differs((await queryChanges(set, since)).ranges)).toEqual([0]);
+    const copy = at('copy.raw');
+    const first = (await backupDisk(set, copy)).changeTrackingId ?? '';
+    await takeVhdSetSnapshot(set, { snapshotId: S1 });
+    expect(await changeTrackingState(set)).toMatchObject({ enabled: true });
+    await fill(4096, 2);
+    expect(differs((await queryChanges(set, first)).ranges)).toEqual([2 * MIB]);
+    const second = await backupDisk(set, copy, { sinceId: first });
+    expect(second.kind).toBe('incremental');
+    await takeVhdSetSnapshot(set, { snapshotId: S2 });
+    await fill(8192, 3);
+    // Merged into one file; the ids of all go on.
+    await deleteVhdSetSnapshot(set, S1);
+    await deleteVhdSetSnapshot(set, S2);
+    await optimizeVhdSet(set);
+    expect(await sectors()).toEqual([1, 0, 0, 0]);
+    expect(differs((await queryChanges(set, second.changeTrackingId ?? '')).ranges)).toEqual([4 * MIB]);
+    await backupDisk(set, copy, { sinceId: second.changeTrackingId ?? '' });
+    expect((await compareVhds(set, copy)).equal).toBe(true);
+    expect(await takeReferencePoint(set)).toMatch(/^rctX:/);
+    expect(await disableChangeTracking(set)).toMatchObject({ enabled: false });
+  });
+
+  test('tells on what its disk stands, and has it resized', async () => {
+    await createVhdSet(set, { sizeBytes: 64 * MIB });
+    const { leafPath } = await takeVhdSetSnapshot(set, { snapshotId: S1 });
+    const { chain } = await diskDependencies(set);
+    expect(chain.map(({ path }) => path)).toEqual([leafPath, (await vhdSetInfo(set)).snapshots[0]?.path]);
+    const disks = new FileDisks();
+    expect(await disks.resize(set, 96 * MIB)).toMatchObject({ oldSizeBytes: 64 * MIB, sizeBytes: 96 * MIB });
+    expect((await vhdInfo(set)).virtualSizeBytes).toBe(96 * MIB);
+    // A snapshot has the size that the disk had, and so has the set that goes back to it.
+    await applyVhdSetSnapshot(set, S1);
+    expect((await vhdInfo(set)).virtualSizeBytes).toBe(64 * MIB);
+    // What stands on the set's disk and is not of the set would be ruined.
+    const leaf = (await vhdSetInfo(set)).leafPath;
+    await createVhd(at('stranger.vhdx'), { parentPath: leaf, format: 'vhdx' });
+    await expect(disks.resize(set, 128 * MIB)).rejects.toMatchObject({ code: 'in-use' });
+    await expect(disks.set(set, { virtualDiskId: randomGuid() })).rejects.toMatchObject({ code: 'in-use' });
+    rmSync(at('stranger.vhdx'));
+    await expect(disks.set(set, { virtualDiskId: randomGuid() })).rejects.toMatchObject({
+      code: 'unsupported',
+      hint: expect.stringContaining('hv vhdset info'),
+    });
   });
 });

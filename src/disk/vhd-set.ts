@@ -4,6 +4,7 @@ import { type LongOptions, throwIfAborted } from '../async/index.ts';
 import { isGuid, parseGuid, randomGuid, ZERO_GUID } from '../binary/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../errors/index.ts';
 import { createVhdSetContainer, readVhdSet, type SetFile, type VhdSetState } from '../formats/vhdset/index.ts';
+import { goOnTracking } from './changed-blocks.ts';
 import { createFile, syncFolder } from './create-file.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
 import { knownChildren } from './known-children.ts';
@@ -381,6 +382,7 @@ async function addFiles(
       const parentPath = set.pathOf(set.file(file.parentId ?? '').path);
       const { allowParents, isPlan } = set;
       await createVhd(set.pathOf(file.path), { parentPath, format: 'vhdx', allowParents, dryRun: isPlan });
+      if (!isPlan) await goOnTracking(parentPath, set.pathOf(file.path));
     }
     oldLeaf.store.close();
     await saveAndRemove(set, next({ ...before, files: [...before.files, ...added] }), options);

@@ -55,6 +55,17 @@ export function lockDiskImage(fd: number, access: ImageAccess, path: string): Di
   return new ImageLock(path, fd);
 }
 
+/**
+ * Whether another open file has the image in use, be it for reading only: another hv process, a mount, QEMU or one of its
+ * tools. Takes no lock, and disturbs nobody. Without FFI, or where there are no locks, nobody can be seen.
+ */
+export function isImageUsedElsewhere(fd: number): boolean {
+  const libc = nativeLibc();
+  if (!libc) return false;
+  const result = libc.testRangeLock(fd, F_WRLCK, USED_BASE + READ, 1);
+  return result >= 0 && result !== F_UNLCK;
+}
+
 function lockWhole(fd: number, access: ImageAccess): boolean {
   try {
     return lockFile(fd, access === 'read' ? 'shared' : 'exclusive');

@@ -11,6 +11,7 @@ export { type DescriptorMailbox, descriptorMailbox } from './descriptor-mailbox.
 export {
   type DiskImageLock,
   type ImageAccess,
+  isImageUsedElsewhere,
   lockDiskImage,
 } from './disk-image-lock.ts';
 export { entryPoint } from './entry-point.ts';

@@ -84,6 +84,7 @@ describe.skipIf(missing.get('fuse') !== null)(`a disk as files${skipped('fuse')}
     await expect(open(filePath, 'r+')).rejects.toMatchObject({ code: 'EROFS' });
     expect((await readFrom(filePath, 512, 8)).toString()).toBe('EFI PART');
     await (await openVhd(fixture.disk, { readOnly: true })).close(); // other readers are welcome
+    expect(await vhdInfo(fixture.disk)).toMatchObject({ inUse: false, isLoaded: true });
   });
 
   it('is broken when its worker is killed: nothing acknowledged is lost, and dismounting or mounting cleans up', async () => {

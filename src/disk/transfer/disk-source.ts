@@ -1,9 +1,11 @@
 import type { LongOptions } from '../../async/index.ts';
 import type { ByteStore, FileStore } from '../../store/index.ts';
 import { nextData, nextHole } from '../../system/index.ts';
+import { isVhdSet } from '../disk-format.ts';
 import { type ImageFormat, imageFormatOf, isForeign } from '../image-format.ts';
 import { type ChainLayer, openImageChain } from '../open-chain.ts';
 import { openImageFile } from '../open-file.ts';
+import { onVhdSetLeaf } from '../vhd-set-store.ts';
 
 /** A run of a disk's bytes that come from one place. */
 export interface Piece {
@@ -55,10 +57,15 @@ export interface OpenSourceOptions extends LongOptions {
 }
 
 /**
- * Opens a disk with all its parents for reading.
+ * Opens a disk with all its parents for reading; of a VHD Set, the disk that it has now.
  * @throws HvError `not-found`, `permission-denied`, `in-use`, `corrupt`, `parent-changed`, `unsupported`, `missing-dependency`, `io`, `aborted`
  */
 export async function openSource(path: string, options: OpenSourceOptions = {}): Promise<DiskSource> {
+  if (options.format === undefined && isVhdSet(path)) {
+    return onVhdSetLeaf(path, options, (leafPath, allowParents) =>
+      openSource(leafPath, { ...options, format: 'vhdx', allowParents }),
+    );
+  }
   const format = imageFormatOf(path, options.format);
   if (isForeign(format)) {
     const { openForeignSource } = await import('./foreign-source.ts');

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { link, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, throwIfAborted, Undo } from '../../async/index.ts';
-import { changeTrackingState, createVhd, enableChangeTracking, formatOf } from '../../disk/index.ts';
-import { HvError, isHvError } from '../../errors/index.ts';
+import { createVhd, formatOf, goOnTracking } from '../../disk/index.ts';
+import { HvError } from '../../errors/index.ts';
 import type { SnapshotService } from '../../host/index.ts';
 import { nameKey, type SnapshotInfo, type SnapshotType, validName } from '../../model/index.ts';
 import type { SnapshotDefinition, VmDefinition } from '../../state/index.ts';
@@ -320,14 +320,4 @@ function describe(definition: VmDefinition, snapshot: SnapshotDefinition): Snaps
     vmState: snapshot.vmState,
     isCurrent: definition.currentSnapshotId === snapshot.id,
   };
-}
-
-/** The new file of a tracked disk is tracked from its first write on. Where it cannot be, ids of the disk still tell all. */
-async function goOnTracking(diskPath: string, layerPath: string): Promise<void> {
-  try {
-    const { mostRecentId } = await changeTrackingState(diskPath);
-    if (mostRecentId !== null) await enableChangeTracking(layerPath);
-  } catch (error) {
-    if (!isHvError(error)) throw error;
-  }
 }
