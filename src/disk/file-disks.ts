@@ -223,7 +223,8 @@ export class FileDisks {
     return hashVhd(resolve(path), options);
   }
 
-  async fork(path: string, newPath: string, options: ForkVhdOptions = {}): Promise<VhdInfo> {
+  async fork(path: string, newPath: string, options: ForkVhdOptions & ChangeOptions = {}): Promise<VhdInfo> {
+    if (options.existing === true) await this.mayChange(newPath, { force: options.force, signal: options.signal });
     return forkVhd(resolve(path), resolve(newPath), options);
   }
 

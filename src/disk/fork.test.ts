@@ -1,10 +1,10 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { seededRandom } from '../store/testing/fault-store.ts';
 import { DiskFork } from './fork.ts';
-import { createVhd, forkVhd, openChain } from './index.ts';
+import { createVhd, FileDisks, forkVhd, openChain } from './index.ts';
 import { type ChainLayer, openImageChain } from './open-chain.ts';
 
 const MIB = 1024 * 1024;
@@ -58,6 +58,56 @@ test.each(['vhdx', 'vhd'])(
     expect((await contentOf(name('whole'))).equals(expected)).toBe(true);
   },
 );
+
+test.each(['vhdx', 'vhd'])('a %s fork takes the place of a disk that is there, when it is whole', async (format) => {
+  const name = (base: string): string => at(`${base}.${format}`);
+  await createVhd(name('base'), { sizeBytes: 16 * MIB });
+  await fill(name('base'), 0, 3 * MIB, 1);
+  await createVhd(name('a'), { parentPath: name('base') });
+  await fill(name('a'), MIB, 8 * MIB, 2);
+  await createVhd(name('old'), { sizeBytes: 16 * MIB });
+  await fill(name('old'), 0, 16 * MIB, 7);
+  chmodSync(name('old'), 0o604);
+  const [expected, source, old] = [await contentOf(name('a')), readFileSync(name('a')), readFileSync(name('old'))];
+  const before = readdirSync(folder);
+  const files = new FileDisks();
+
+  const refused = async (newName: string, code: string) => {
+    await expect(forkVhd(name('a'), name(newName), { existing: true })).rejects.toMatchObject({ code });
+  };
+  await refused('none', 'not-found');
+  await refused('a', 'invalid-argument');
+  await refused('base', 'invalid-argument');
+  await createVhd(name('larger'), { sizeBytes: 32 * MIB });
+  await refused('larger', 'invalid-argument');
+  rmSync(name('larger'));
+  const reader = openChain(name('old'), { readOnly: true });
+  await refused('old', 'in-use');
+  await reader.close();
+  await createVhd(name('child'), { parentPath: name('old') });
+  const onto = { existing: true } as const;
+  await expect(files.fork(name('a'), name('old'), onto)).rejects.toMatchObject({ code: 'in-use' });
+  rmSync(name('child'));
+  await forkVhd(name('a'), name('old'), { ...onto, dryRun: true });
+  // Cut short anywhere, both files are what they were.
+  const controller = new AbortController();
+  const onProgress = ({ done }: { readonly done: number }) => (done > 2 * MIB ? controller.abort() : undefined);
+  const cut = forkVhd(name('a'), name('old'), { ...onto, signal: controller.signal, onProgress });
+  await expect(cut).rejects.toMatchObject({ code: 'aborted' });
+  expect(readFileSync(name('old')).equals(old)).toBe(true);
+  expect(readdirSync(folder)).toEqual(before);
+
+  symlinkSync(name('old'), name('link'));
+  expect(await files.fork(name('a'), name('link'), onto)).toMatchObject({
+    path: name('old'),
+    parentPath: name('base'),
+    type: 'differencing',
+  });
+  expect((await contentOf(name('old'))).equals(expected)).toBe(true);
+  expect(statSync(name('old')).mode & 0o777).toBe(0o604);
+  expect(readFileSync(name('a')).equals(source)).toBe(true);
+  expect(readdirSync(folder)).toEqual([...before, `link.${format}`].sort());
+});
 
 test('a fork that is refused, planned, aborted or abandoned leaves nothing', async () => {
   await createVhd(at('base.vhdx'), { sizeBytes: 16 * MIB });

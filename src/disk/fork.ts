@@ -1,7 +1,7 @@
-import { statfsSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { type LongOptions, throttleProgress, throwIfAborted } from '../async/index.ts';
-import { HvError, invariant } from '../errors/index.ts';
+import { fromSystemError, HvError, invariant } from '../errors/index.ts';
 import type { DiskImage } from '../formats/disk-image.ts';
 import { inheritableItems, VhdxImage } from '../formats/vhdx/index.ts';
 import { childOf } from './child-file.ts';
@@ -9,7 +9,10 @@ import { checkedImage, type NewImage, writeNewImage } from './create-file.ts';
 import { type CopyRun, type CopySource, FollowingCopy } from './following-copy.ts';
 import { failureOf, NewFile } from './new-file.ts';
 import { type ChainLayer, closeQuietly, openImageChain } from './open-chain.ts';
+import { type OpenFile, openImageFile } from './open-file.ts';
 import { openImage } from './open-image.ts';
+import { readLink } from './read-link.ts';
+import { removeTrackingFile } from './tracking-file.ts';
 import { type VhdInfo, vhdInfo } from './vhd-info.ts';
 
 /**
@@ -30,13 +33,15 @@ export class DiskFork {
   /**
    * @param layers an open chain, leaf first
    * @param depth how many of its files go into the new one; the next is its parent, or it has none
+   * @param replaces an open and locked file in whose place the new one comes when it is whole
    * @throws HvError `already-exists` (on complete), `not-found`, `permission-denied`, `invalid-argument`, `no-space`, `io`
    */
-  constructor(layers: readonly ChainLayer[], path: string, depth = 1) {
+  constructor(layers: readonly ChainLayer[], path: string, depth = 1, replaces?: OpenFile) {
     const leaf = layers[0];
     const parent = layers[depth];
     invariant(leaf && layers.length >= depth, 'a fork copies files that its chain has');
-    this.#file = new NewFile(path);
+    const old = replaces && { path: replaces.path, fd: replaces.store.fd };
+    this.#file = new NewFile(path, { replaces: old });
     this.path = this.#file.path;
     try {
       writeNewImage(this.#file.store, checkedImage(forkImage(resolve(this.path), leaf.image, parent, depth)));
@@ -138,6 +143,11 @@ class UpperFiles implements CopySource {
 export interface ForkVhdOptions extends LongOptions {
   /** How many files of the chain go into the new one, the named one first (default 1). */
   readonly depth?: number | undefined;
+  /**
+   * The new file is there already: a disk of the same format and size, whose contents, parent and file are given up. Its
+   * name stays with it until the new one is whole. Windows: FORK_VIRTUAL_DISK_FLAG_EXISTING_FILE.
+   */
+  readonly existing?: boolean | undefined;
   /** Where parents may lie beside their children's own folders. */
   readonly allowParents?: readonly string[] | undefined;
   /** Check everything that can be checked and make nothing. */
@@ -146,7 +156,8 @@ export interface ForkVhdOptions extends LongOptions {
 
 /**
  * Makes a second branch of a disk: a new file that stands on the same parent and holds what this one holds. Both go on by
- * themselves from there. The new file is whole and durable under its name, or not there at all.
+ * themselves from there. The new file is whole and durable under its name, or not there at all; with `existing`, the old
+ * file is there as it was until then. The disk itself is only read.
  * Windows: ForkVirtualDisk and CompleteForkVirtualDisk (virtdisk.h).
  * @throws HvError `already-exists`, `not-found`, `in-use`, `invalid-argument`, `parent-changed`, `corrupt`, `unsupported`,
  *   `no-space`, `permission-denied`, `io`, `aborted`
@@ -162,20 +173,73 @@ export async function forkVhd(path: string, newPath: string, options: ForkVhdOpt
         detail: { path, depth, files: layers.length },
       });
     }
-    const fork = new DiskFork(layers, newPath, depth);
+    const old = options.existing === true ? openReplaced(newPath, layers) : undefined;
+    const fork = forkOver(layers, newPath, depth, old);
     try {
       mustHaveRoom(fork.path, layers, depth);
       if (dryRun) return { ...(await vhdInfo(path, { allowParents })), path: fork.path };
       await copyAll(fork, options);
       const made = fork.complete();
+      if (old) removeTrackingFile(made.path);
       await made.image.close();
       return await vhdInfo(made.path, { allowParents });
     } finally {
       fork.abandon();
+      old?.store.close();
     }
   } finally {
     closeQuietly(layers);
   }
+}
+
+function forkOver(layers: readonly ChainLayer[], path: string, depth: number, old: OpenFile | undefined): DiskFork {
+  try {
+    return new DiskFork(layers, old?.path ?? path, depth, old);
+  } catch (error) {
+    old?.store.close();
+    throw error;
+  }
+}
+
+/** The file whose place a fork takes, locked. @throws HvError `not-found`, `in-use`, `invalid-argument` (it does not fit), `corrupt`, `permission-denied`, `io` */
+function openReplaced(path: string, layers: readonly ChainLayer[]): OpenFile {
+  const leaf = layers[0]?.image;
+  mustBeAnother(path, layers);
+  const file = openImageFile(path, { access: 'write' });
+  try {
+    const { format, virtualSizeBytes, logicalSectorSizeBytes } = readLink(file.store);
+    const fits =
+      format === leaf?.format &&
+      virtualSizeBytes === leaf.sizeBytes &&
+      logicalSectorSizeBytes === leaf.logicalSectorSizeBytes;
+    if (fits) return file;
+    throw new HvError(
+      'invalid-argument',
+      `${file.path} is no disk that a fork of ${leaf?.name} fits: format, size and sectors must be the same`,
+      {
+        detail: { path: file.path, format, sizeBytes: virtualSizeBytes, logicalSectorSizeBytes },
+        hint: 'Name a file that is not there, without --existing.',
+      },
+    );
+  } catch (error) {
+    file.store.close();
+    throw error;
+  }
+}
+
+function mustBeAnother(path: string, layers: readonly ChainLayer[]): void {
+  let identity: string;
+  try {
+    const { dev, ino } = statSync(path, { bigint: true });
+    identity = `${dev}:${ino}`;
+  } catch (error) {
+    throw fromSystemError(error, `could not open ${path}`, { path });
+  }
+  const same = layers.find((layer) => layer.identity === identity);
+  if (!same) return;
+  throw new HvError('invalid-argument', `${path} belongs to the disk that is forked`, {
+    detail: { path, layerPath: same.path },
+  });
 }
 
 async function copyAll(fork: DiskFork, { signal, onProgress }: LongOptions): Promise<void> {

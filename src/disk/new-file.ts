@@ -1,6 +1,8 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
+  fchownSync,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -19,6 +21,8 @@ import { lockedStore, type OpenFile, type WriteAccess, writeAccessTo } from './o
 export interface NewFileOptions {
   /** Default true. Without, another program can fill it. */
   readonly lock?: boolean;
+  /** An open file whose name, owner and rights it takes over when it is whole: path and descriptor. The caller has locked it. */
+  readonly replaces?: { readonly path: string; readonly fd: number } | undefined;
 }
 
 const MODE = 0o640;
@@ -26,7 +30,7 @@ const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | const
 
 /**
  * A disk file in the making: without a name until it is whole, or, where the system has no such files, under a temporary
- * one. It then gets its own, which never replaces a file. Ends with publish() or discard().
+ * one. It then gets its own, which never replaces a file but one that it was told to. Ends with publish() or discard().
  */
 export class NewFile {
   /** Where it will lie. */
@@ -34,11 +38,13 @@ export class NewFile {
   readonly store: FileStore;
   readonly #temporary: string | undefined;
   readonly #writeAccess: WriteAccess;
+  readonly #replaces: NewFileOptions['replaces'];
   #isPublished = false;
   #isOver = false;
 
   /** @throws HvError `not-found` (the folder), `permission-denied`, `in-use`, `invalid-argument`, `io` */
   constructor(path: string, options: NewFileOptions = {}) {
+    this.#replaces = options.replaces;
     let fd: number;
     try {
       // A relative path stays one: a process may own its working folder without the right to walk there from the root.
@@ -66,15 +72,34 @@ export class NewFile {
    * @throws HvError `already-exists`, `no-space`, `permission-denied`, `io`
    */
   publish(): OpenFile {
-    this.store.flushSync();
-    if (this.#temporary === undefined) nameUnnamedFile(this.store.fd, this.path);
-    else giveName(this.#temporary, this.path);
+    if (this.#replaces) this.#replace(this.#replaces);
+    else {
+      this.store.flushSync();
+      if (this.#temporary === undefined) nameUnnamedFile(this.store.fd, this.path);
+      else giveName(this.#temporary, this.path);
+    }
     this.#isPublished = true;
     syncFolder(dirname(this.path));
     const stat = fstatSync(this.store.fd, { bigint: true });
     this.#isOver = true;
     const identity = `${stat.dev}:${stat.ino}`;
     return { store: this.store, path: this.path, identity, writeAccess: this.#writeAccess };
+  }
+
+  /** At every moment the name is the old file's or, whole and durable, the new one's. */
+  #replace({ path, fd }: { readonly path: string; readonly fd: number }): void {
+    const { uid, gid, mode } = fstatSync(fd);
+    const temporary = this.#temporary ?? temporaryIn(dirname(path));
+    try {
+      fchmodSync(this.store.fd, mode & 0o7777);
+      fchownSync(this.store.fd, uid, gid);
+      this.store.flushSync();
+      if (this.#temporary === undefined) nameUnnamedFile(this.store.fd, temporary);
+      renameSync(temporary, path);
+    } catch (error) {
+      removeQuietly(temporary);
+      throw fromSystemError(error, `could not replace ${path}`, { path });
+    }
   }
 
   /** Closes and removes what is there of it; nothing happens once it is published. */
@@ -90,8 +115,12 @@ export class NewFile {
 function openNew(folder: string, mode: number): { readonly fd: number; readonly path: string | undefined } {
   const fd = openUnnamedFile(folder, mode);
   if (fd !== undefined) return { fd, path: undefined };
-  const path = join(folder, `.${randomGuid()}.hv-new`);
+  const path = temporaryIn(folder);
   return { fd: openSync(path, NEW_FILE, mode), path };
+}
+
+function temporaryIn(folder: string): string {
+  return join(folder, `.${randomGuid()}.hv-new`);
 }
 
 /**

@@ -183,7 +183,7 @@ export class Vhd {
   }
 
   /** A second branch of this disk, in a new file on the same parent. @throws HvError `already-exists`, `in-use`, `no-space` */
-  async fork(newPath: string, options: ForkVhdOptions = {}): Promise<Vhd> {
+  async fork(newPath: string, options: ForkVhdOptions & ChangeOptions = {}): Promise<Vhd> {
     return new Vhd(this.#host, (await this.#host.disks.fork(this.path, newPath, options)).path);
   }
 

@@ -167,7 +167,7 @@ export interface DiskService {
   hash(path: string, options?: HashOptions): Promise<HashResult>;
 
   /** A second branch of a disk, on the same parent. Windows: ForkVirtualDisk (virtdisk.h). @throws `already-exists`, `in-use`, `invalid-argument`, `no-space` */
-  fork(path: string, newPath: string, options?: ForkVhdOptions): Promise<VhdInfo>;
+  fork(path: string, newPath: string, options?: ForkVhdOptions & ChangeOptions): Promise<VhdInfo>;
 
   /** A VHD Set over a new disk or one that exists. Windows: CreateVirtualDisk with a .vhds path. @throws `already-exists`, `invalid-argument`, `no-space`, `unsupported` */
   createSet(path: string, options: CreateVhdSetOptions): Promise<VhdSetInfo>;
