@@ -13,7 +13,7 @@ import { finish, sumUp } from './test-report.mjs';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const REPORTER = fileURLToPath(new URL('./test-report.mjs', import.meta.url));
 /** Suites start virtual machines: more of them at once only makes each miss its time limits. */
-const WORKERS = { unit: Math.min(4, availableParallelism()), suites: 2, full: 1 };
+const WORKERS = { unit: Math.min(4, availableParallelism()), suites: 2, full: 2 };
 
 /** Runs one vitest project and gives back its report. */
 async function runProject(project) {

@@ -219,6 +219,11 @@ function mutate(seed: Seed, random: () => number): MemoryStore {
   const content = seed.content.clone();
   const pick = (limit: number): number => Math.floor(random() * limit);
   const count = 1 + pick(4);
+  const changed: (readonly [start: number, end: number])[] = [];
+  const put = (at: number, bytes: Uint8Array, size = bytes.length): void => {
+    content.write(at, bytes, 0, size);
+    changed.push([at, at + size]);
+  };
   for (let index = 0; index < count; index++) {
     const [start, length] = seed.areas[pick(seed.areas.length)] ?? [0, 16];
     const choice = random();
@@ -228,42 +233,51 @@ function mutate(seed: Seed, random: () => number): MemoryStore {
       word.setUint32(0, value, true);
       const size = [1, 2, 4, 4, 8][pick(5)] ?? 4;
       if (size === 8 && random() < 0.5) word.setUint32(4, random() < 0.5 ? 0xffffffff : pick(2 ** 32), true);
-      content.write(start + pick(length / 4) * 4, new Uint8Array(word.buffer), 0, size);
+      put(start + pick(length / 4) * 4, new Uint8Array(word.buffer), size);
     } else if (choice < 0.8) {
       const byte = new Uint8Array(1);
       const at = start + pick(length);
       content.read(at, byte, 0, 1);
       byte[0] = (byte[0] ?? 0) ^ (1 << pick(8));
-      content.write(at, byte, 0, 1);
+      put(at, byte);
     } else if (choice < 0.95) {
       // A piece of one structure over another, or over itself.
       const [from, available] = seed.areas[pick(seed.areas.length)] ?? [0, 16];
       const piece = new Uint8Array([8, 16, 32][pick(3)] ?? 8);
       content.read(from + pick(available / 8) * 8, piece, 0, piece.length);
-      content.write(start + pick(length / 8) * 8, piece, 0, piece.length);
+      put(start + pick(length / 8) * 8, piece);
     } else {
-      content.setSize(pick(content.size()));
+      const sizeBytes = pick(content.size());
+      content.setSize(sizeBytes);
+      changed.push([sizeBytes, Number.POSITIVE_INFINITY]);
     }
   }
-  if (random() < 0.9) repairChecksums(content, seed.logEntries);
+  if (random() < 0.9) repairChecksums(content, seed.logEntries, changed);
   return content;
 }
 
-/** Makes the checksums right again, so that a mutation gets past them. */
-function repairChecksums(content: MemoryStore, logEntries: readonly number[]): void {
+/** Makes the checksums of what was changed right again, so that a mutation gets past them. */
+function repairChecksums(
+  content: MemoryStore,
+  logEntries: readonly number[],
+  changed: readonly (readonly [start: number, end: number])[],
+): void {
+  const isChanged = (at: number, length: number): boolean =>
+    changed.some(([start, end]) => start < at + length && at < end);
   for (const [at, length] of [
     [64 * KIB, 4 * KIB],
     [128 * KIB, 4 * KIB],
     [192 * KIB, 64 * KIB],
     [256 * KIB, 64 * KIB],
   ] as const) {
-    repair(content, at, length);
+    if (isChanged(at, length)) repair(content, at, length);
   }
   const length = new Uint32Array(1);
   for (const at of logEntries) {
     content.read(at + 8, new Uint8Array(length.buffer), 0, 4);
     const entryLength = length[0] ?? 0;
-    if (entryLength >= 64 && at + entryLength <= 2 * MIB) repair(content, at, entryLength);
+    if (entryLength < 64 || at + entryLength > 2 * MIB || !isChanged(at, entryLength)) continue;
+    repair(content, at, entryLength);
   }
 }
 

@@ -9,9 +9,9 @@ test('100,000 mutated VHDX files neither crash nor stall the engine', async () =
   expect(process.memoryUsage().rss).toBeLessThan(2 ** 30);
 });
 
-test('a check of 20,000 mutated VHDX files agrees with what opening them says', async () => {
-  const report = await fuzzCheck(20_000, 9);
-  expect(report.opened).toBeGreaterThan(2_000);
+test('a check of 8,000 mutated VHDX files agrees with what opening them says', async () => {
+  const report = await fuzzCheck(8_000, 9);
+  expect(report.opened).toBeGreaterThan(800);
   expect(report.answers.size).toBeGreaterThan(30);
   expect(report.slowestMs).toBeLessThan(5_000);
 });
