@@ -19,6 +19,7 @@ import { type CompactOptions, type CompactResult, compactVhd } from './compact.t
 import { type CompareOptions, type CompareResult, compareVhds } from './compare.ts';
 import { type ConvertOptions, type ConvertResult, convertVhd } from './convert.ts';
 import { type CreateVhdOptions, createVhd } from './create-vhd.ts';
+import { type CreateVhdSetOptions, createVhdSet } from './create-vhd-set.ts';
 import { type DependenciesOptions, type DiskDependencies, diskDependencies } from './dependencies.ts';
 import { isVhdSet } from './disk-format.ts';
 import { type ForkVhdOptions, forkVhd } from './fork.ts';
@@ -37,22 +38,16 @@ import {
   type UserMetadataItem,
 } from './user-metadata.ts';
 import { type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
+import { type VhdSetInfo, type VhdSetOptions, vhdSetInfo } from './vhd-set-info.ts';
+import { modifyVhdSet, optimizeVhdSet, type VhdSetChange } from './vhd-set-modify.ts';
 import {
   type ApplySetSnapshotOptions,
   applyVhdSetSnapshot,
-  type CreateVhdSetOptions,
-  createVhdSet,
   type DeleteSetSnapshotOptions,
   deleteVhdSetSnapshot,
-  modifyVhdSet,
-  optimizeVhdSet,
   type TakeSetSnapshotOptions,
   takeVhdSetSnapshot,
-  type VhdSetChange,
-  type VhdSetInfo,
-  type VhdSetOptions,
-  vhdSetInfo,
-} from './vhd-set.ts';
+} from './vhd-set-snapshots.ts';
 import { lockVhdSetLeaf, setsKeeping } from './vhd-set-store.ts';
 
 /** A machine that uses a disk file. */

@@ -40,6 +40,7 @@ export { type CompactedVolume, type CompactOptions, type CompactResult, compactV
 export { type CompareOptions, type CompareResult, compareVhds } from './compare.ts';
 export { type ConvertOptions, type ConvertResult, convertVhd } from './convert.ts';
 export { type CreateVhdOptions, checkNewVhd, createVhd } from './create-vhd.ts';
+export { type CreateVhdSetOptions, checkNewVhdSet, createVhdSet } from './create-vhd-set.ts';
 export {
   type DependenciesOptions,
   type DependencyFile,
@@ -76,24 +77,16 @@ export {
   type UserMetadataItem,
 } from './user-metadata.ts';
 export { type StorageType, type VhdInfo, type VhdInfoOptions, vhdInfo } from './vhd-info.ts';
+export { type VhdSetInfo, type VhdSetOptions, type VhdSetSnapshotInfo, vhdSetInfo } from './vhd-set-info.ts';
+export { modifyVhdSet, optimizeVhdSet, type VhdSetChange } from './vhd-set-modify.ts';
 export {
   type ApplySetSnapshotOptions,
   applyVhdSetSnapshot,
-  type CreateVhdSetOptions,
-  checkNewVhdSet,
-  createVhdSet,
   type DeleteSetSnapshotOptions,
   deleteVhdSetSnapshot,
-  modifyVhdSet,
-  optimizeVhdSet,
   type TakeSetSnapshotOptions,
   takeVhdSetSnapshot,
-  type VhdSetChange,
-  type VhdSetInfo,
-  type VhdSetOptions,
-  type VhdSetSnapshotInfo,
-  vhdSetInfo,
-} from './vhd-set.ts';
+} from './vhd-set-snapshots.ts';
 export { moveGptBackup } from './volumes/move-gpt-backup.ts';
 export { type Partition, type PartitionTable, readPartitionTable } from './volumes/partitions.ts';
 export { smallestSafeSize } from './volumes/smallest-safe-size.ts';

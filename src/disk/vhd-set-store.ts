@@ -222,3 +222,12 @@ function realOfMissing(path: string): string {
     return path; // Its folder is not there either.
   }
 }
+
+/** @throws HvError `not-found`, `permission-denied`, `io` */
+export function realpathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    throw fromSystemError(error, `could not open ${path}`, { path });
+  }
+}
