@@ -69,8 +69,8 @@ function stateOf(image: VhdxImage, shape: Shape): string {
 function runs(bytes: Uint8Array): string {
   const found: string[] = [];
   for (let at = 0; at < bytes.length; ) {
-    const end = bytes.findIndex((value, index) => index > at && value !== bytes[at]);
-    const next = end < 0 ? bytes.length : end;
+    let next = at + 1;
+    while (next < bytes.length && bytes[next] === bytes[at]) next++;
     found.push(`${bytes[at]}x${next - at}`);
     at = next;
   }
