@@ -81,7 +81,19 @@ export {
 } from './disk/index.ts';
 export { HV_ERROR_CODES, HvError, type HvErrorCode, type HvErrorJson, isHvError } from './errors/index.ts';
 export { type CreateVhdFileOptions, Snapshot, Vhd, VhdSet, Vm } from './facade/index.ts';
-export type { ConsoleEndpoint, Host, HostCapabilities, VmLogs } from './host/index.ts';
+export type {
+  AddDvdDriveOptions,
+  AddHardDiskDriveOptions,
+  ConsoleEndpoint,
+  DvdDriveInfo,
+  HardDiskDriveInfo,
+  Host,
+  HostCapabilities,
+  RemoveHardDiskDriveOptions,
+  SetHardDiskDriveOptions,
+  StorageService,
+  VmLogs,
+} from './host/index.ts';
 export type {
   AutomaticActions,
   AutomaticStartAction,

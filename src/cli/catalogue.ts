@@ -67,6 +67,29 @@ export const NOUNS: readonly Noun[] = [
     },
   },
   {
+    name: 'disk',
+    summary: 'Hard disk drives of machines',
+    verbs: {
+      list: () => import('./commands/disk/list.ts'),
+      add: () => import('./commands/disk/add.ts'),
+      remove: () => import('./commands/disk/remove.ts'),
+      set: () => import('./commands/disk/set.ts'),
+      'add-controller': () => import('./commands/disk/add-controller.ts'),
+      'remove-controller': () => import('./commands/disk/remove-controller.ts'),
+    },
+  },
+  {
+    name: 'dvd',
+    summary: 'DVD drives of machines, and the images in them',
+    verbs: {
+      list: () => import('./commands/dvd/list.ts'),
+      add: () => import('./commands/dvd/add.ts'),
+      remove: () => import('./commands/dvd/remove.ts'),
+      mount: () => import('./commands/dvd/mount.ts'),
+      eject: () => import('./commands/dvd/eject.ts'),
+    },
+  },
+  {
     name: 'vhd',
     summary: 'Virtual hard disk files',
     verbs: {

@@ -4,3 +4,7 @@ import type { HyperVFacade, Snapshot, Vm } from '../facade/index.ts';
 export type VmInfo = Awaited<ReturnType<Vm['info']>>;
 export type SnapshotInfo = Snapshot['info'];
 export type CreateVmOptions = Parameters<HyperVFacade['createVm']>[0];
+export type HardDiskDrive = Awaited<ReturnType<Vm['addHardDiskDrive']>>;
+export type DvdDrive = Awaited<ReturnType<Vm['addDvdDrive']>>;
+export type DriveAddress = Parameters<Vm['removeHardDiskDrive']>[0];
+export type StorageQos = HardDiskDrive['qos'];

@@ -1,6 +1,17 @@
 import type { LongOptions } from '../async/index.ts';
-import type { ConsoleEndpoint, Host, VmLogs } from '../host/index.ts';
-import type { SnapshotType, VmInfo, VmState, WaitCondition } from '../model/index.ts';
+import type {
+  AddDvdDriveOptions,
+  AddHardDiskDriveOptions,
+  ConsoleEndpoint,
+  DryRun,
+  DvdDriveInfo,
+  HardDiskDriveInfo,
+  Host,
+  RemoveHardDiskDriveOptions,
+  SetHardDiskDriveOptions,
+  VmLogs,
+} from '../host/index.ts';
+import type { DriveAddress, SnapshotType, VmInfo, VmState, WaitCondition } from '../model/index.ts';
 import { Snapshot } from './snapshot.ts';
 
 /** One virtual machine. `id` and `name` are as they were when this object was made; what can change is asked for. */
@@ -104,6 +115,76 @@ export class Vm {
 
   async createSnapshot(name: string, type: SnapshotType = 'Standard', long: LongOptions = {}): Promise<Snapshot> {
     return new Snapshot(this.#host, await this.#host.snapshots.create(this.id, name, { type, ...long }));
+  }
+
+  /** The hard disk drives, by address. */
+  getHardDiskDrives(): Promise<HardDiskDriveInfo[]> {
+    return this.#host.storage.hardDiskDrives(this.id);
+  }
+
+  /**
+   * Attaches a disk, at the address given or the first free one; on SCSI also while the machine runs.
+   * @throws HvError `in-use`, `already-exists`, `invalid-argument`, `invalid-state`, `unsupported`, `not-found`, `corrupt`
+   * @example await vm.addHardDiskDrive({ newSizeBytes: 100 * 2 ** 30 });
+   */
+  addHardDiskDrive(options: AddHardDiskDriveOptions, long?: LongOptions): Promise<HardDiskDriveInfo> {
+    return this.#host.storage.addHardDiskDrive(this.id, options, long);
+  }
+
+  /** Detaches a disk, whose file stays. @throws HvError `not-found`, `invalid-state`, `in-use`, `timeout` */
+  removeHardDiskDrive(
+    address: DriveAddress,
+    options?: RemoveHardDiskDriveOptions,
+    long?: LongOptions,
+  ): Promise<HardDiskDriveInfo> {
+    return this.#host.storage.removeHardDiskDrive(this.id, address, options, long);
+  }
+
+  /** Another disk (while the machine is off), or other bounds (also while it runs). @throws HvError as `addHardDiskDrive` */
+  setHardDiskDrive(
+    address: DriveAddress,
+    options: SetHardDiskDriveOptions,
+    long?: LongOptions,
+  ): Promise<HardDiskDriveInfo> {
+    return this.#host.storage.setHardDiskDrive(this.id, address, options, long);
+  }
+
+  /** The DVD drives, by address. */
+  getDvdDrives(): Promise<DvdDriveInfo[]> {
+    return this.#host.storage.dvdDrives(this.id);
+  }
+
+  /** @throws HvError as `addHardDiskDrive` */
+  addDvdDrive(options?: AddDvdDriveOptions, long?: LongOptions): Promise<DvdDriveInfo> {
+    return this.#host.storage.addDvdDrive(this.id, options, long);
+  }
+
+  /** @throws HvError `not-found`, `invalid-state`, `timeout` */
+  removeDvdDrive(address: DriveAddress, options?: DryRun, long?: LongOptions): Promise<DvdDriveInfo> {
+    return this.#host.storage.removeDvdDrive(this.id, address, options, long);
+  }
+
+  /** Puts an image into a DVD drive, by default the first, also while the machine runs. @throws HvError `not-found`, `invalid-argument`, `invalid-state` */
+  mountIso(
+    isoPath: string,
+    options?: DryRun & { readonly address?: DriveAddress },
+    long?: LongOptions,
+  ): Promise<DvdDriveInfo> {
+    return this.#host.storage.mountIso(this.id, isoPath, options, long);
+  }
+
+  ejectIso(options?: DryRun & { readonly address?: DriveAddress }, long?: LongOptions): Promise<DvdDriveInfo> {
+    return this.#host.storage.ejectIso(this.id, options, long);
+  }
+
+  /** Of at most four; the new count. @throws HvError `invalid-state` */
+  addScsiController(options?: DryRun): Promise<number> {
+    return this.#host.storage.addScsiController(this.id, options);
+  }
+
+  /** Takes the last SCSI controller away, which must have no drives; the new count. @throws HvError `invalid-state` */
+  removeScsiController(options?: DryRun): Promise<number> {
+    return this.#host.storage.removeScsiController(this.id, options);
   }
 
   async listSnapshots(): Promise<Snapshot[]> {

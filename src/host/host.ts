@@ -1,6 +1,7 @@
 import type { DiskService } from './disks.ts';
 import type { GuestService } from './guest.ts';
 import type { SnapshotService } from './snapshots.ts';
+import type { StorageService } from './storage.ts';
 import type { SwitchService } from './switches.ts';
 import type { SystemService } from './system.ts';
 import type { VmService } from './vms.ts';
@@ -22,6 +23,7 @@ export interface Host extends AsyncDisposable {
   readonly system: SystemService;
   readonly vms: VmService;
   readonly snapshots: SnapshotService;
+  readonly storage: StorageService;
   readonly disks: DiskService;
   readonly switches: SwitchService;
   readonly guest: GuestService;

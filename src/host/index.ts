@@ -10,6 +10,16 @@ export type { DiskService } from './disks.ts';
 export type { GuestService } from './guest.ts';
 export type { Host, HostCapabilities } from './host.ts';
 export type { SnapshotService } from './snapshots.ts';
+export type {
+  AddDvdDriveOptions,
+  AddHardDiskDriveOptions,
+  DryRun,
+  DvdDriveInfo,
+  HardDiskDriveInfo,
+  RemoveHardDiskDriveOptions,
+  SetHardDiskDriveOptions,
+  StorageService,
+} from './storage.ts';
 export type { SwitchService } from './switches.ts';
 export type { SystemService } from './system.ts';
 export type { ConsoleEndpoint, VmLogs, VmService } from './vms.ts';

@@ -12,6 +12,15 @@ export {
 } from './automatic-actions.ts';
 export { DEFAULT_SETTINGS } from './default-settings.ts';
 export {
+  chooseAddress,
+  type DriveKind,
+  driveAt,
+  isAt,
+  SCSI_LOCATIONS,
+  showAddress,
+  type WantedAddress,
+} from './drive-addresses.ts';
+export {
   type ControllerType,
   type DriveAddress,
   type DvdDrive,
@@ -43,6 +52,7 @@ export {
   type SnapshotInfo,
   type SnapshotType,
 } from './snapshot.ts';
+export { validQos } from './storage-qos.ts';
 export type { SwitchInfo, SwitchType } from './switch.ts';
 export type { VmInfo, VmSummary, WaitCondition } from './vm-info.ts';
 export {

@@ -16,6 +16,8 @@ const EXPECTED: Readonly<Record<VmAction, string>> = {
   createSnapshot: '. D . D . D . . D .',
   applySnapshot: '. D . D . D . . D .',
   deleteSnapshot: '. D . D . D . . . .',
+  changeDrives: '. D . D . D . . . .',
+  changeControllers: '. D . . . . . . . .',
 };
 const MACHINE = { id: '5f0c0ac4-6c7e-4b63-9c4e-5a1f4f3f1d11', name: 'web "1"' };
 

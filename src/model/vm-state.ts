@@ -28,6 +28,8 @@ export const VM_ACTIONS = [
   'applySnapshot',
   'createSnapshot',
   'deleteSnapshot',
+  'changeDrives',
+  'changeControllers',
 ] as const;
 export type VmAction = (typeof VM_ACTIONS)[number];
 
@@ -58,6 +60,8 @@ const MOVES: Readonly<Record<VmAction, Partial<Readonly<Record<VmState, Verdict>
   createSnapshot: { Running: 'do', Paused: 'do', Off: 'do', Saved: 'do' },
   applySnapshot: { Running: 'do', Paused: 'do', Off: 'do', Saved: 'do' },
   deleteSnapshot: { Running: 'do', Paused: 'do', Off: 'do' },
+  changeDrives: { Running: 'do', Paused: 'do', Off: 'do' },
+  changeControllers: { Off: 'do' },
 };
 
 const ADVICE: Partial<Readonly<Record<VmAction, string>>> = {
@@ -68,6 +72,8 @@ const ADVICE: Partial<Readonly<Record<VmAction, string>>> = {
   pause: 'Only a running machine can be paused.',
   resume: 'Start it instead.',
   deleteSnapshot: 'The layers under a saved machine stay as its memory knows them: start it first, or force-stop it.',
+  changeDrives: 'Its memory knows the drives that it was saved with: start it first, or force-stop it.',
+  changeControllers: 'Stop it first.',
 };
 
 /** Says whether the action is to be carried out (`do`) or already true (`done`). @throws HvError `invalid-state` */
@@ -97,4 +103,6 @@ const ACTION_TEXT: Readonly<Record<VmAction, string>> = {
   applySnapshot: 'apply a snapshot to',
   createSnapshot: 'take a snapshot of',
   deleteSnapshot: 'delete a snapshot of',
+  changeDrives: 'change the drives of',
+  changeControllers: 'change the controllers of',
 };

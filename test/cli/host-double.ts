@@ -16,6 +16,7 @@ import {
   validCreateOptions,
   validName,
 } from '../../src/model/index.ts';
+import { DoubleStorage } from './storage-double.ts';
 
 /** A host that keeps machines in memory, for tests of what the command line does with one. It runs no guest. */
 export class HostDouble {
@@ -149,6 +150,13 @@ export class HostDouble {
         },
         doctor: async () => this.findings,
       },
+      storage: new DoubleStorage(
+        (id) => this.#get(id),
+        (info, change) => {
+          this.changes.push(change);
+          this.machines.set(info.id, info);
+        },
+      ),
       snapshots: {
         list: async (id) => this.snapshots.get(id) ?? [],
         resolve: async (id, nameOrId) => {

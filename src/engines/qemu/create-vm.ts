@@ -1,9 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { realpath, rm, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { realpath, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type LongOptions, Undo } from '../../async/index.ts';
-import { checkNewVhd, createVhd, DiskChain, formatOf, openVhd } from '../../disk/index.ts';
-import { fromSystemError, HvError } from '../../errors/index.ts';
+import { createVhd } from '../../disk/index.ts';
+import { HvError } from '../../errors/index.ts';
 import {
   type CreateVmOptions,
   DEFAULT_SETTINGS,
@@ -17,11 +17,12 @@ import { isRoot } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 import { makeDataFolder, removeDataFolder } from './data-folder.ts';
 import { canonicalPath, type QemuDiskService } from './disks.ts';
+import { ensureDiskFolder, type PlannedDisk, planExistingDisk, planNewDisk } from './plan-disk.ts';
 
 /** A plan that passed every check; nothing has been made. */
 interface Plan {
   readonly options: ReturnType<typeof validCreateOptions>;
-  readonly disk: { readonly path: string; readonly isNew: boolean; readonly parents: readonly string[] } | null;
+  readonly disk: PlannedDisk | null;
   readonly allowedParents: readonly string[];
 }
 
@@ -46,73 +47,11 @@ export async function planVm(context: EngineContext, disks: QemuDiskService, giv
 async function planDisk(
   context: EngineContext,
   disks: QemuDiskService,
-  options: CreateVmOptions,
+  { diskPath, newDiskSizeBytes }: Plan['options'],
   allowedParents: readonly string[],
-): Promise<Plan['disk']> {
-  if (options.newDiskSizeBytes !== undefined) {
-    const path =
-      options.diskPath === undefined
-        ? join((await context.settings()).vhdPath, `${randomUUID()}.vhdx`)
-        : resolve(options.diskPath);
-    if (await exists(path)) {
-      throw new HvError('already-exists', `the file ${path} exists already`, {
-        detail: { path },
-        hint: 'Attach it without a size for a new disk, or choose another path.',
-      });
-    }
-    const disk = { type: 'dynamic', format: 'vhdx', sizeBytes: options.newDiskSizeBytes } as const;
-    if (formatOf(path) !== 'vhdx') {
-      throw new HvError('invalid-argument', `a machine's new disk is a VHDX file, which ${path} does not say`, {
-        detail: { path },
-        hint: 'Let its name end in .vhdx.',
-      });
-    }
-    // The default folder is made with the first disk in it: only a folder that was named must be there already.
-    if (options.diskPath === undefined) checkNewVhd(path, disk);
-    else await createVhd(path, { ...disk, dryRun: true });
-    return { path, isNew: true, parents: [] };
-  }
-  if (options.diskPath === undefined) return null;
-  const path = await canonicalPath(options.diskPath);
-  const [user] = await disks.users(path);
-  if (user) {
-    throw new HvError(
-      'in-use',
-      `the disk ${path} belongs to the virtual machine "${user.name}"${user.as === 'parent' ? ', as a parent of its disk' : ''}`,
-      {
-        detail: { path, vm: user.name, id: user.id },
-        hint: 'Make a differencing disk on it, or copy it.',
-      },
-    );
-  }
-  // Opening it as a machine would finds what is missing, foreign, damaged or held by somebody else.
-  const chain = await openVhd(path, { readOnly: false, allowParents: allowedParents });
-  let parents: string[];
-  try {
-    // All but the disk itself; of a VHD Set, which only names its disk, all.
-    parents =
-      chain instanceof DiskChain ? chain.layers.map((layer) => layer.path).filter((layer) => layer !== path) : [];
-  } finally {
-    await chain.close();
-  }
-  await requireUnwritten(disks, path, parents);
-  return { path, isNew: false, parents };
-}
-
-/** A parent that some machine writes to is no parent: the disk on it would be lost with the first write. */
-async function requireUnwritten(disks: QemuDiskService, path: string, parents: readonly string[]): Promise<void> {
-  for (const parent of parents) {
-    const writer = (await disks.users(parent)).find((user) => user.as === 'drive');
-    if (!writer) continue;
-    throw new HvError(
-      'in-use',
-      `the disk ${path} stands on ${parent}, which belongs to the virtual machine "${writer.name}"`,
-      {
-        detail: { path, parentPath: parent, vm: writer.name, id: writer.id },
-        hint: 'That machine would change it, and with it this disk. Copy the parent, or delete that machine first.',
-      },
-    );
-  }
+): Promise<PlannedDisk | null> {
+  if (newDiskSizeBytes !== undefined) return planNewDisk(context, diskPath, newDiskSizeBytes);
+  return diskPath === undefined ? null : planExistingDisk(disks, diskPath, allowedParents);
 }
 
 /** Defines a machine. What was made on the way is undone when anything fails. */
@@ -130,13 +69,13 @@ export async function createVm(
   const id = freshId(existing);
   const paths = vmPaths(context.paths, id);
   const dataPath = join((await context.settings()).vmPath, id, 'data');
-  const newDisk = disk?.isNew ? { path: disk.path, virtualDiskId: randomUUID() } : null;
+  const newDisk = disk !== null && disk.newSizeBytes !== null ? { path: disk.path, virtualDiskId: randomUUID() } : null;
   await using operation = await context.operations.begin({ kind: 'create-vm', vmId: id, dataPath, newDisk });
   await using undo = new Undo();
   undo.defer(() => operation.finish());
   let diskPath = disk?.path;
   if (newDisk && options.newDiskSizeBytes !== undefined) {
-    if (options.diskPath === undefined) await ensureDiskFolder((await context.settings()).vhdPath);
+    if (options.diskPath === undefined) await ensureDiskFolder(context);
     const { path, virtualDiskId } = newDisk;
     const made = { type: 'dynamic', sizeBytes: options.newDiskSizeBytes, virtualDiskId } as const;
     diskPath = (await createVhd(path, { ...made, ...long })).path;
@@ -216,22 +155,6 @@ export async function requireFreeName(context: EngineContext, name: string, exce
         hint: 'Choose another name; case does not tell names apart.',
       },
     );
-  }
-}
-
-/** The default disk folder may be shared with people: unlike hv's own folders, its owner is not checked. */
-async function ensureDiskFolder(path: string): Promise<void> {
-  if (!(await exists(path))) await ensureFolder(path);
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    const failure = fromSystemError(error, `cannot look at ${path}`, { path });
-    if (failure.code === 'not-found') return false;
-    throw failure;
   }
 }
 

@@ -8,6 +8,7 @@ import { QemuGuestService } from './guest.ts';
 import { askKeeper, connectKeeper } from './keeper/client.ts';
 import { runtimeRecords } from './keeper/keeper.ts';
 import { QemuSnapshotService } from './snapshots.ts';
+import { QemuStorageService } from './storage.ts';
 import { QemuSwitchService } from './switches.ts';
 import { QemuSystemService } from './system.ts';
 import { finishOperations } from './unfinished.ts';
@@ -18,6 +19,7 @@ export class QemuHost implements Host {
   readonly system: QemuSystemService;
   readonly vms: QemuVmService;
   readonly snapshots: QemuSnapshotService;
+  readonly storage: QemuStorageService;
   readonly disks: QemuDiskService;
   readonly switches: QemuSwitchService;
   readonly guest: QemuGuestService;
@@ -27,6 +29,7 @@ export class QemuHost implements Host {
     this.disks = new QemuDiskService(context);
     this.guest = new QemuGuestService(context);
     this.vms = new QemuVmService(context, this.disks, this.guest);
+    this.storage = new QemuStorageService(context, this.disks);
     this.snapshots = new QemuSnapshotService(context);
     this.switches = new QemuSwitchService();
   }

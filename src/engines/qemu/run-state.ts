@@ -65,7 +65,8 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
   const machineType = definition.machineType ?? machineTypeFor(specification.generation, await qemuVersion());
   await requireProgram(QEMU_SYSTEM);
   const firmware = specification.generation === 2 ? await requireFirmware() : null;
-  for (const drive of specification.hardDiskDrives) await requireFile(drive.path);
+  const images = specification.dvdDrives.flatMap(({ path }) => path ?? []);
+  for (const path of [...specification.hardDiskDrives.map((drive) => drive.path), ...images]) await requireFile(path);
   const memory = readMemory();
   if (specification.memoryBytes > memory.totalBytes) {
     throw new HvError('no-space', `"${specification.name}" wants more memory than this host has`, {

@@ -9,6 +9,7 @@ import { nameKey, type SnapshotInfo, type SnapshotType, validName } from '../../
 import type { SnapshotDefinition, VmDefinition } from '../../state/index.ts';
 import type { EngineContext } from './context.ts';
 import { copyIntoData, DATA } from './data-folder.ts';
+import { withoutForgottenDrives } from './drives.ts';
 import { dropAbandonedLayers, finishPending, knownParents, removeLayer, simplifyLayers } from './layers.ts';
 import { observe } from './observe.ts';
 import { forceOff, judge } from './run-state.ts';
@@ -162,7 +163,7 @@ export class QemuSnapshotService implements SnapshotService {
       if (memoryFile !== null && snapshot.savedState)
         await this.#linkData(definition, snapshot.savedState.file, memoryFile, undo);
       throwIfAborted(long.signal, 'applying the snapshot');
-      const changed: VmDefinition = {
+      const changed = withoutForgottenDrives({
         ...definition,
         // The name is the machine's, not the snapshot's.
         specification: {
@@ -172,7 +173,7 @@ export class QemuSnapshotService implements SnapshotService {
         savedState: snapshot.savedState && memoryFile !== null ? { ...snapshot.savedState, file: memoryFile } : null,
         nvramFile,
         currentSnapshotId: snapshot.id,
-      };
+      });
       await this.#context.store.save(changed);
       undo.commit();
       await this.#dropAbandoned(definition, changed);
@@ -187,14 +188,14 @@ export class QemuSnapshotService implements SnapshotService {
       if (!runtime) await this.#context.releaseDisks(vmId);
       const definition = await finishPending(this.#context, found, long);
       const snapshot = requireSnapshot(definition, snapshotId);
-      const changed: VmDefinition = {
+      const changed = withoutForgottenDrives({
         ...definition,
         snapshots: definition.snapshots
           .filter((other) => other.id !== snapshotId)
           .map((other) => (other.parentId === snapshotId ? { ...other, parentId: snapshot.parentId } : other)),
         currentSnapshotId:
           definition.currentSnapshotId === snapshotId ? snapshot.parentId : definition.currentSnapshotId,
-      };
+      });
       await this.#context.store.save(changed);
       for (const file of [snapshot.savedState?.file, snapshot.nvramFile]) {
         if (typeof file === 'string') await rm(join(definition.dataPath, file), { force: true });

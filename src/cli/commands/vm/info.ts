@@ -1,4 +1,5 @@
 import { defineCommand } from '../../definition.ts';
+import { showAddress } from '../../doors.ts';
 import type { VmInfo } from '../../nouns.ts';
 import type { Output } from '../../output/output.ts';
 import { showBytes, showSeconds, showTime } from '../../output/units.ts';
@@ -20,9 +21,8 @@ export const command = defineCommand({
 
 /** The machine for people. */
 export function showVm(info: VmInfo, output: Output): Promise<string> {
-  const drives = info.hardDiskDrives.map(
-    (drive) => `${drive.controllerType} ${drive.controllerNumber}:${drive.controllerLocation}  ${drive.path}`,
-  );
+  const drives = info.hardDiskDrives.map((drive) => `${showAddress(drive)}  ${drive.path}`);
+  const dvds = info.dvdDrives.map((dvd) => `${showAddress(dvd)}  ${dvd.path ?? '(empty)'}`);
   const adapters = info.networkAdapters.map((adapter) =>
     `${adapter.name}  ${adapter.macAddress}  ${adapter.switchName ?? '(not connected)'}  ${adapter.ipAddresses.join(' ')}`.trimEnd(),
   );
@@ -39,6 +39,7 @@ export function showVm(info: VmInfo, output: Output): Promise<string> {
     ['Memory', showBytes(info.memoryBytes)],
     ['Acceleration', info.acceleration],
     ['Hard disks', drives.join('\n') || 'none'],
+    ['DVD drives', dvds.join('\n') || null],
     ['Network', adapters.join('\n') || 'none'],
     ['Snapshots', String(info.snapshotCount)],
     ['Created', showTime(info.creationTime)],

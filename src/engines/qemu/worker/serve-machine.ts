@@ -13,6 +13,7 @@ import {
 import { bootId, dropPrivileges, isAlive, isRoot } from '../../../system/index.ts';
 import { accelerationGroups, chooseAcceleration } from '../acceleration.ts';
 import { type Connection, ControlServer } from '../control/server.ts';
+import { dvdNames } from '../drive-devices.ts';
 import { isOwnLayer, knownParents, mergeableParents, mustBelong } from '../layers.ts';
 import { describe, log } from '../log.ts';
 import { SOCKETS } from '../sockets.ts';
@@ -62,6 +63,8 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
     if (isOwnLayer(definition, drive.path)) mustBelong(definition, drive.path, layers[0] ?? '');
   }
 
+  await addMedia(dataPlane, definition, left !== undefined);
+
   const acceleration = left?.acceleration ?? chooseAcceleration();
   if (isRoot() && definition.user) dropPrivileges({ ...definition.user, groups: accelerationGroups(acceleration) });
 
@@ -88,6 +91,20 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
     if (!worker.hasMachine) process.exit(0);
   }, IDLE_TIMEOUT_MS);
   idle.unref();
+}
+
+/** Offers the images in DVD drives. One that is gone keeps a machine from starting, but none that runs from its worker. */
+async function addMedia(dataPlane: DataPlane, { specification }: VmDefinition, isRunning: boolean): Promise<void> {
+  for (const dvd of specification.dvdDrives) {
+    const { medium } = dvdNames(dvd);
+    if (!medium || dvd.path === null) continue;
+    try {
+      await addExportSoon(dataPlane, { name: medium.export, path: dvd.path, format: 'raw', readOnly: true });
+    } catch (error) {
+      if (!isRunning) throw error;
+      log(`the image in a DVD drive: ${describe(error)}`);
+    }
+  }
 }
 
 /**

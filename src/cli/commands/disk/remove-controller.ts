@@ -1,0 +1,20 @@
+import { defineCommand } from '../../definition.ts';
+import { VM_ARGUMENT } from '../../vm-move.ts';
+
+export const command = defineCommand({
+  name: 'disk remove-controller',
+  summary: "Take a machine's last SCSI controller away",
+  description: 'A machine has at most four, with 64 places each. It must be off.',
+  arguments: { vm: VM_ARGUMENT },
+  examples: ['disk remove-controller web1'],
+  changes: true,
+  async run({ args, global, open, output, wouldDo }) {
+    const vm = await (await open()).getVm(args.vm);
+    const scsiControllerCount = await vm.removeScsiController({ dryRun: global.dryRun });
+    const facts = { id: vm.id, name: vm.name, scsiControllerCount };
+    if (global.dryRun)
+      return wouldDo(`leave ${JSON.stringify(vm.name)} with ${scsiControllerCount} SCSI controllers`, facts);
+    output.done(facts, `${vm.name} has ${scsiControllerCount} SCSI controllers.`);
+    return undefined;
+  },
+});
