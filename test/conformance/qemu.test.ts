@@ -2,9 +2,11 @@ import { describeDisks } from './contract/disks.ts';
 import { describeHost } from './contract/host.ts';
 import { describeMachines } from './contract/machines.ts';
 import { describeSnapshots } from './contract/snapshots.ts';
+import { describeStorage } from './contract/storage.ts';
 import { qemuFixture } from './qemu-home.ts';
 
 describeHost('qemu', qemuFixture);
 describeDisks('qemu', qemuFixture);
 describeMachines('qemu', qemuFixture);
 describeSnapshots('qemu', qemuFixture);
+describeStorage('qemu', qemuFixture);

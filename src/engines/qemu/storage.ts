@@ -276,7 +276,7 @@ export class QemuStorageService implements StorageService {
   #change<T>(vmId: string, action: VmAction, long: LongOptions, work: (changing: Changing) => Promise<T>): Promise<T> {
     return this.#context.withLock(vmId, long.signal, async (found) => {
       await judge(this.#context, found, action);
-      const isRunning = (await observe(this.#context, found)).runtime !== undefined;
+      const isRunning = (await observe(this.#context, found)).runtime !== null;
       if (!isRunning) await this.#context.releaseDisks(vmId);
       return work({ definition: await finishPending(this.#context, found, long), isRunning });
     });
