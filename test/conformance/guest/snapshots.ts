@@ -24,7 +24,7 @@ export function describeLiveSnapshots(engine: string, make: MakeFixture): void {
       await inGuest(
         fixture,
         id,
-        `echo ${text} >/run/mark; yes ${text} | head -n 200000 >/data/mark; cp /data/mark /data/only-${text}; sync`,
+        `echo ${text} >/run/mark; yes ${text} | head -n 40000 >/data/mark; cp /data/mark /data/only-${text}; sync`,
       );
     };
     const marks = async (): Promise<string[]> => {
