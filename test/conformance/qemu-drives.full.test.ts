@@ -1,0 +1,5 @@
+import { describeDrives, describeDvdBoot } from './guest/storage.ts';
+import { qemuFixture } from './qemu-home.ts';
+
+describeDrives('qemu', qemuFixture, 1);
+describeDvdBoot('qemu', qemuFixture);
