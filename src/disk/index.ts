@@ -64,6 +64,7 @@ export { type MergeResult, type MergeVhdOptions, mergeVhd } from './merge-vhd.ts
 export { type BreakMirrorOptions, type BrokenMirror, noDriveOf } from './mirror.ts';
 export { MirrorDevice, WholeDevice } from './mirror-device.ts';
 export { type OpenDisk, type OpenVhdOptions, openChain, openVhd } from './open-vhd.ts';
+export { physicalDiskSize } from './physical-disk.ts';
 export { RawDisk } from './raw-disk.ts';
 export type { LinkState } from './read-chain.ts';
 export { type ResizeOptions, type ResizeResult, resizeVhd } from './resize.ts';

@@ -4,6 +4,7 @@ import { DiskChain } from './disk-chain.ts';
 import { type DiskFormat, formatOf, isVhdSet } from './disk-format.ts';
 import { openImageChain } from './open-chain.ts';
 import { openImageFile } from './open-file.ts';
+import { openPhysicalDisk } from './physical-disk.ts';
 import { RawDisk } from './raw-disk.ts';
 import { lockVhdSetLeaf } from './vhd-set-store.ts';
 
@@ -15,6 +16,8 @@ export interface OpenVhdOptions {
   readonly allowParents?: readonly string[] | undefined;
   /** Parents that may be merged into later, while the disk is open: these files, and what lies in these folders. */
   readonly mergeable?: readonly string[] | undefined;
+  /** It is a block device of the host: opened raw, and for nobody else. */
+  readonly isPhysical?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -28,6 +31,7 @@ export type OpenDisk = DiskChain | RawDisk;
  */
 export async function openVhd(path: string, options: OpenVhdOptions = {}): Promise<OpenDisk> {
   throwIfAborted(options.signal, 'opening the disk');
+  if (options.isPhysical === true) return openPhysicalDisk(path, options);
   if (!isVhdSet(path, options.format) && formatOf(path, options.format) === 'raw') {
     const access = options.readOnly ? 'read' : 'write';
     return new RawDisk(openImageFile(path, { access }).store);

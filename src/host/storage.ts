@@ -26,6 +26,8 @@ export interface DryRun {
 export interface AddHardDiskDriveOptions extends DryRun, Partial<DriveAddress> {
   /** An existing virtual hard disk; with `newSizeBytes` a file that is made, by default in the default disk folder. */
   readonly path?: string;
+  /** `path` is a block device of the host, passed through: nobody else may use it, and there are no snapshots then. */
+  readonly isPhysical?: boolean;
   /** Makes a dynamic VHDX of this many bytes. */
   readonly newSizeBytes?: number;
   readonly qos?: Partial<StorageQos>;
@@ -54,7 +56,8 @@ export interface AddDvdDriveOptions extends DryRun, Partial<DriveAddress> {
 /**
  * Drives of virtual machines. Drives on SCSI come and go under a running guest, those on IDE while the machine is off; a
  * saved machine keeps what it has. Windows: Msvm_VirtualSystemManagementService, with Msvm_ResourceAllocationSettingData
- * (a drive, a controller) and Msvm_StorageAllocationSettingData (its medium).
+ * (a drive, a controller; with HostResource naming an
+ * Msvm_DiskDrive, a pass-through disk) and Msvm_StorageAllocationSettingData (its medium).
  */
 export interface StorageService {
   /** By address. Windows: Msvm_StorageAllocationSettingData of subtype Microsoft:Hyper-V:Virtual Hard Disk. @throws `not-found` */

@@ -7,6 +7,8 @@ const ZERO_CHUNK = new Uint8Array(1 << 20);
 
 export interface FileStoreOptions {
   readonly readOnly: boolean;
+  /** The size of a device, whose file has none. */
+  readonly deviceSizeBytes?: number;
   /** What else ends with the file: its lock. Called once, before the descriptor is closed. */
   readonly onClose?: () => void;
 }
@@ -20,6 +22,7 @@ export class FileStore implements ByteStore {
   readonly readOnly: boolean;
   readonly fd: number;
   readonly #onClose: (() => void) | undefined;
+  readonly #deviceSizeBytes: number | undefined;
   #open = true;
   /** Counts changes, so that a flush with nothing to do costs nothing. */
   #changes = 1;
@@ -31,9 +34,11 @@ export class FileStore implements ByteStore {
     this.name = name;
     this.readOnly = options.readOnly;
     this.#onClose = options.onClose;
+    this.#deviceSizeBytes = options.deviceSizeBytes;
   }
 
   size(): number {
+    if (this.#deviceSizeBytes !== undefined) return this.#deviceSizeBytes;
     try {
       return fstatSync(this.fd).size;
     } catch (error) {
@@ -79,6 +84,11 @@ export class FileStore implements ByteStore {
 
   setSize(sizeBytes: number): void {
     if (this.readOnly) throw this.#refused();
+    if (this.#deviceSizeBytes !== undefined) {
+      throw new HvError('unsupported', `${this.name} is a device, which has the size that it has`, {
+        detail: { path: this.name },
+      });
+    }
     this.#changes++;
     try {
       ftruncateSync(this.fd, sizeBytes);

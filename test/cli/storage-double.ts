@@ -31,7 +31,13 @@ export class DoubleStorage implements StorageService {
     const vm = this.#changing(id);
     const address = chooseAddress(vm, 'hard disk drive', options, vm.state !== 'Off');
     const path = options.path ?? '/disks/new.vhdx';
-    const drive = { id: randomUUID(), ...address, path, isPhysical: false, qos: validQos(options.qos ?? {}, NO_QOS) };
+    const drive = {
+      id: randomUUID(),
+      ...address,
+      path,
+      isPhysical: options.isPhysical === true,
+      qos: validQos(options.qos ?? {}, NO_QOS),
+    };
     if (options.dryRun !== true)
       this.#set({ ...vm, hardDiskDrives: [...vm.hardDiskDrives, drive] }, `add disk ${showAddress(drive)}`);
     return { ...describeDisk(vm, drive), sizeBytes: options.newSizeBytes ?? null };

@@ -29,8 +29,13 @@ export function withHardDiskDrive(
       hardDiskDrives: [...others, drive].sort(byAddress),
       allowedParents: [...new Set([...specification.allowedParents, ...allowedParents])],
     },
-    attached: { ...definition.attached, [drive.id]: disk.path },
-    parents: { ...definition.parents, [drive.id]: [...disk.parents] },
+    // A device of the host is no file of the machine's: nothing is ever merged into it, or deleted with it.
+    ...(drive.isPhysical
+      ? {}
+      : {
+          attached: { ...definition.attached, [drive.id]: disk.path },
+          parents: { ...definition.parents, [drive.id]: [...disk.parents] },
+        }),
   };
 }
 

@@ -16,6 +16,15 @@ export interface PlannedDisk {
   readonly parents: readonly string[];
 }
 
+/** Whether a block device of the host can. @throws HvError `in-use` (a machine, a mount, another program has it), `invalid-argument` */
+export async function planPhysicalDisk(disks: QemuDiskService, given: string): Promise<PlannedDisk> {
+  const path = await canonicalPath(given);
+  await requireUnused(disks, path);
+  const disk = await openVhd(path, { isPhysical: true });
+  await disk.close();
+  return { path, newSizeBytes: null, parents: [] };
+}
+
 /** Whether a file can become a machine's disk. @throws HvError `in-use`, and as openVhd */
 export async function planExistingDisk(
   disks: QemuDiskService,
@@ -23,17 +32,7 @@ export async function planExistingDisk(
   allowedParents: readonly string[],
 ): Promise<PlannedDisk> {
   const path = await canonicalPath(given);
-  const [user] = await disks.users(path);
-  if (user) {
-    throw new HvError(
-      'in-use',
-      `the disk ${path} belongs to the virtual machine "${user.name}"${user.as === 'parent' ? ', as a parent of its disk' : ''}`,
-      {
-        detail: { path, vm: user.name, id: user.id },
-        hint: 'Make a differencing disk on it, or copy it.',
-      },
-    );
-  }
+  await requireUnused(disks, path);
   // Opening it as a machine would finds what is missing, foreign, damaged or held by somebody else.
   const chain = await openVhd(path, { readOnly: false, allowParents: allowedParents });
   let parents: string[];
@@ -46,6 +45,20 @@ export async function planExistingDisk(
   }
   await requireUnwritten(disks, path, parents);
   return { path, newSizeBytes: null, parents };
+}
+
+async function requireUnused(disks: QemuDiskService, path: string): Promise<void> {
+  const [user] = await disks.users(path);
+  if (user) {
+    throw new HvError(
+      'in-use',
+      `the disk ${path} belongs to the virtual machine "${user.name}"${user.as === 'parent' ? ', as a parent of its disk' : ''}`,
+      {
+        detail: { path, vm: user.name, id: user.id },
+        hint: 'Make a differencing disk on it, or copy it.',
+      },
+    );
+  }
 }
 
 /** A parent that some machine writes to is no parent: the disk on it would be lost with the first write. */

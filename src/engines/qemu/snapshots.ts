@@ -271,6 +271,13 @@ function withLayers(
 
 /** A VHD Set has snapshots of its own: a machine's layers on its disk would be lost with the next one that is applied. */
 function mustHaveOwnDisks({ specification, id }: VmDefinition): void {
+  const device = specification.hardDiskDrives.find(({ isPhysical }) => isPhysical);
+  if (device) {
+    throw new HvError('unsupported', `a machine with a pass-through drive gets no snapshots: ${device.path}`, {
+      detail: { id, path: device.path },
+      hint: 'Remove that drive first, or save the machine instead.',
+    });
+  }
   const set = specification.hardDiskDrives.find(({ path }) => path.toLowerCase().endsWith('.vhds'));
   if (!set) return;
   throw new HvError('unsupported', `a machine whose disk is a VHD Set gets no snapshots: ${set.path}`, {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { type LongOptions, Undo } from '../../async/index.ts';
-import { createVhd, vhdInfo } from '../../disk/index.ts';
+import { createVhd, physicalDiskSize, vhdInfo } from '../../disk/index.ts';
 import { HvError, isHvError } from '../../errors/index.ts';
 import type {
   AddDvdDriveOptions,
@@ -39,7 +39,7 @@ import {
 import { examineIso } from './iso-images.ts';
 import { dropAbandonedLayers, finishPending, simplifyLayers } from './layers.ts';
 import { observe } from './observe.ts';
-import { ensureDiskFolder, type PlannedDisk, planExistingDisk, planNewDisk } from './plan-disk.ts';
+import { ensureDiskFolder, type PlannedDisk, planExistingDisk, planNewDisk, planPhysicalDisk } from './plan-disk.ts';
 import { judge } from './run-state.ts';
 
 /** A machine whose drives are about to change, with its lock held. */
@@ -71,11 +71,18 @@ export class QemuStorageService implements StorageService {
     const qos = validQos(options.qos ?? {}, NO_QOS);
     return this.#change(vmId, 'changeDrives', long, async ({ definition, isRunning }) => {
       const { specification } = definition;
+      if (options.isPhysical === true) mustHaveNoSnapshots(definition);
       const address = chooseAddress(specification, 'hard disk drive', options, isRunning);
       mustBePossible(specification, address, isRunning);
       const allowedParents = await canonicalPaths(options.allowedParents);
       const disk = await this.#planDisk(options, allowedParents);
-      const drive: HardDiskDrive = { id: randomUUID(), ...address, path: disk.path, isPhysical: false, qos };
+      const drive: HardDiskDrive = {
+        id: randomUUID(),
+        ...address,
+        path: disk.path,
+        isPhysical: options.isPhysical === true,
+        qos,
+      };
       const changed = withHardDiskDrive(definition, drive, disk, allowedParents);
       if (options.dryRun === true)
         return {
@@ -94,7 +101,16 @@ export class QemuStorageService implements StorageService {
     });
   }
 
-  #planDisk({ path, newSizeBytes }: AddHardDiskDriveOptions, allowedParents: readonly string[]): Promise<PlannedDisk> {
+  #planDisk(
+    { path, newSizeBytes, isPhysical }: AddHardDiskDriveOptions,
+    allowedParents: readonly string[],
+  ): Promise<PlannedDisk> {
+    if (isPhysical === true) {
+      if (path !== undefined && newSizeBytes === undefined) return planPhysicalDisk(this.#disks, path);
+      throw new HvError('invalid-argument', 'a pass-through drive needs a block device of this host', {
+        hint: 'Name one that is there, such as /dev/sdb, and no size.',
+      });
+    }
     if (newSizeBytes !== undefined) return planNewDisk(this.#context, path, newSizeBytes);
     if (path !== undefined) return planExistingDisk(this.#disks, path, allowedParents);
     throw new HvError('invalid-argument', 'a hard disk drive needs a disk', {
@@ -302,6 +318,15 @@ function mustBeUnpluggable({ specification }: VmDefinition, address: DriveAddres
   });
 }
 
+/** They would go back without the device, which has no layers. */
+function mustHaveNoSnapshots({ id, specification, snapshots }: VmDefinition): void {
+  if (snapshots.length === 0) return;
+  throw new HvError('invalid-state', `"${specification.name}" has snapshots, which a pass-through drive has not`, {
+    detail: { id },
+    hint: 'Delete its snapshots first.',
+  });
+}
+
 function mustNotBeMirrored(definition: VmDefinition, drive: HardDiskDrive): void {
   const mirrorPath = definition.mirrors?.[drive.id];
   if (mirrorPath === undefined) return;
@@ -318,6 +343,12 @@ function mustBeReplaceable(definition: VmDefinition, drive: HardDiskDrive, isRun
     throw new HvError('invalid-state', `"${name}" is running: its drive keeps its disk`, {
       detail: { id: definition.id, path: drive.path },
       hint: 'Stop it first; or remove the drive and add another.',
+    });
+  }
+  if (drive.isPhysical) {
+    throw new HvError('invalid-state', `${showAddress(drive)} of "${name}" is a pass-through drive`, {
+      detail: { id: definition.id, path: drive.path },
+      hint: 'Remove it, and add another.',
     });
   }
   if (drive.path === definition.attached[drive.id]) return;
@@ -341,11 +372,12 @@ function requireDvd(definition: VmDefinition, address: DriveAddress | undefined)
 async function describeDisk(definition: VmDefinition, drive: HardDiskDrive): Promise<HardDiskDriveInfo> {
   const { id: vmId, specification } = definition;
   const attachedPath = definition.attached[drive.id] ?? drive.path;
-  return { ...drive, vmId, vmName: specification.name, attachedPath, sizeBytes: await sizeOf(drive.path) };
+  return { ...drive, vmId, vmName: specification.name, attachedPath, sizeBytes: await sizeOf(drive) };
 }
 
-async function sizeOf(path: string): Promise<number | null> {
+async function sizeOf({ path, isPhysical }: HardDiskDrive): Promise<number | null> {
   try {
+    if (isPhysical) return physicalDiskSize(path);
     return (await vhdInfo(path)).virtualSizeBytes;
   } catch (error) {
     if (isHvError(error)) return null; // whoever starts the machine hears why

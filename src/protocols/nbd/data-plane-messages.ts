@@ -18,6 +18,8 @@ export interface AddExportOptions {
   /** Default: what the name's ending says. */
   readonly format?: DiskFormat;
   readonly readOnly?: boolean;
+  /** A block device of the host: opened raw, and for nobody else. */
+  readonly isPhysical?: boolean;
   /** Folders or files outside of a child's own folder where parents may lie. */
   readonly allowParents?: readonly string[];
   /** Parents that startMerge may write to: files and folders. */

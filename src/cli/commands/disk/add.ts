@@ -1,4 +1,4 @@
-import { argument, defineCommand, option } from '../../definition.ts';
+import { argument, defineCommand, flag, option } from '../../definition.ts';
 import { diskSentence, PARENTS, PLACE, QOS_OPTIONS, qosOf } from '../../drives.ts';
 import { parsePath } from '../../values/path.ts';
 import { parseSize } from '../../values/size.ts';
@@ -11,17 +11,23 @@ export const command = defineCommand({
   arguments: { vm: VM_ARGUMENT, file: argument('The virtual hard disk', parsePath) },
   options: {
     new: option('--new <size>', 'Make it: a dynamic VHDX of this size', parseSize),
+    physical: flag('--physical', 'The file is a block device of this host: pass it through, for nobody else'),
     controller: PLACE,
     ...QOS_OPTIONS,
     allowParent: PARENTS,
   },
-  examples: ['disk add web1 data.vhdx', 'disk add web1 data.vhdx --new 100G --controller scsi:0:1 --maximum-iops 500'],
+  examples: [
+    'disk add web1 data.vhdx',
+    'disk add web1 data.vhdx --new 100G --controller scsi:0:1 --maximum-iops 500',
+    'disk add web1 /dev/sdb --physical',
+  ],
   changes: true,
   async run({ args, options, global, open, output, long, wouldDo }) {
     const vm = await (await open()).getVm(args.vm);
     const drive = await vm.addHardDiskDrive(
       {
         path: args.file,
+        isPhysical: options.physical,
         ...options.controller,
         ...(options.new === undefined ? {} : { newSizeBytes: options.new }),
         ...(options.allowParent.length === 0 ? {} : { allowedParents: options.allowParent }),

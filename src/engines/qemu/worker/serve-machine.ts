@@ -55,6 +55,7 @@ export async function serveMachine({ home, run, vmId, diskThread }: MachineToSer
     const { layers } = await addExportSoon(dataPlane, {
       name: drive.id,
       path: drive.path,
+      isPhysical: drive.isPhysical,
       allowParents,
       mergeable: mergeableParents(definition, drive.id),
       mirrorPath: definition.mirrors?.[drive.id],
