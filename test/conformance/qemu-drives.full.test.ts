@@ -1,5 +1,5 @@
 import { describeDrives, describeDvdBoot } from './guest/storage.ts';
 import { qemuFixture } from './qemu-home.ts';
 
-describeDrives('qemu', qemuFixture, 1);
+describeDrives('qemu', qemuFixture, 1, { isLong: true });
 describeDvdBoot('qemu', qemuFixture);
