@@ -13,10 +13,12 @@ import { SOCKETS } from './sockets.ts';
 export function driveNames(drive: Pick<HardDiskDrive, 'id'>): {
   readonly node: string;
   readonly nbd: string;
+  /** In place of that one, once the drive has grown; and so on by turns. */
+  readonly otherNbd: string;
   readonly device: string;
 } {
   const short = shortName(drive.id);
-  return { node: `d${short}`, nbd: `n${short}`, device: `hd${short}` };
+  return { node: `d${short}`, nbd: `n${short}`, otherNbd: `m${short}`, device: `hd${short}` };
 }
 
 /** The same for a DVD drive; the names of its medium tell one image from another. */
@@ -27,7 +29,7 @@ export function dvdNames(dvd: DvdDrive): {
   const device = `cd${shortName(dvd.id)}`;
   if (dvd.path === null) return { device, medium: null };
   const medium = `${dvd.id.slice(0, 8)}${createHash('sha256').update(dvd.path).digest('hex').slice(0, 16)}`;
-  return { device, medium: { node: `c${medium}`, nbd: `m${medium}`, export: `dvd-${medium}` } };
+  return { device, medium: { node: `v${medium}`, nbd: `w${medium}`, export: `dvd-${medium}` } };
 }
 
 function shortName(id: string): string {
@@ -40,26 +42,37 @@ const ERROR_POLICY = { werror: 'stop', rerror: 'stop' } as const;
 
 /** The block nodes of a hard disk drive, in the order in which they are made; the last is the device's. */
 export function diskNodes(drive: HardDiskDrive, runFolder: string): readonly [nbd: JsonObject, raw: JsonObject] {
-  const names = driveNames(drive);
-  const how = { discard: 'unmap', 'detect-zeroes': 'unmap', cache: { direct: true, 'no-flush': false } };
-  return [
-    { ...nbdNode(names.nbd, drive.id, runFolder), ...how },
-    // The raw node on top lets blockdev-reopen put another server under a running guest.
-    { driver: 'raw', 'node-name': names.node, file: names.nbd, ...how },
-  ];
+  const { nbd } = driveNames(drive);
+  return [nbdNode(drive, nbd, runFolder), driveNode(drive, nbd)];
 }
+
+/** What QEMU reads and writes a drive through: the worker's server. */
+export function nbdNode(drive: Pick<HardDiskDrive, 'id'>, nodeName: string, runFolder: string): JsonObject {
+  return { ...serverNode(nodeName, drive.id, runFolder), ...DISK_OPTIONS };
+}
+
+/** The node that the guest's device stands on. It lets blockdev-reopen put another NBD node under a running guest. */
+export function driveNode(drive: Pick<HardDiskDrive, 'id'>, nbdNodeName: string): JsonObject {
+  return { driver: 'raw', 'node-name': driveNames(drive).node, file: nbdNodeName, ...DISK_OPTIONS };
+}
+
+const DISK_OPTIONS = {
+  discard: 'unmap',
+  'detect-zeroes': 'unmap',
+  cache: { direct: true, 'no-flush': false },
+} as const;
 
 /** The block nodes of the medium in a DVD drive; none where it is empty. */
 export function mediumNodes(dvd: DvdDrive, runFolder: string): readonly JsonObject[] {
   const { medium } = dvdNames(dvd);
   if (!medium) return [];
   return [
-    { ...nbdNode(medium.nbd, medium.export, runFolder), 'read-only': true },
+    { ...serverNode(medium.nbd, medium.export, runFolder), 'read-only': true },
     { driver: 'raw', 'node-name': medium.node, file: medium.nbd, 'read-only': true },
   ];
 }
 
-function nbdNode(name: string, exportName: string, runFolder: string): JsonObject {
+function serverNode(name: string, exportName: string, runFolder: string): JsonObject {
   return {
     driver: 'nbd',
     'node-name': name,

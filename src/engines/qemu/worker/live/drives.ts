@@ -1,4 +1,4 @@
-import type { VmSpecification } from '../../../../model/index.ts';
+import type { HardDiskDrive, VmSpecification } from '../../../../model/index.ts';
 import {
   blockdevAdd,
   blockdevDelete,
@@ -12,7 +12,7 @@ import { diskDevice, diskNodes, driveNames, dvdDevice, dvdNames, mediumNodes } f
 import { type LiveMachine, PERIPHERALS } from './live-machine.ts';
 
 const IS_DRIVE = /^(?:hd|cd)[0-9a-f]{24}$/;
-const IS_DISK_NODE = /^[dn][0-9a-f]{24}$/;
+const IS_DISK_NODE = /^[dmn][0-9a-f]{24}$/;
 const UNPLUG_MS = 10_000;
 
 /** Plugs in the drives that QEMU lacks, and unplugs those that it has too many. */
@@ -29,11 +29,7 @@ export async function reconcileDrives(machine: LiveMachine, specification: VmSpe
   }
   const present = (await qomList(monitor, PERIPHERALS)).filter((name) => IS_DRIVE.test(name));
   for (const name of present) if (!wanted.has(name)) await deviceDelete(monitor, name, { timeoutMs: UNPLUG_MS });
-  await dropNodes(
-    machine,
-    IS_DISK_NODE,
-    new Set(specification.hardDiskDrives.flatMap((drive) => nodeNames(driveNames(drive)))),
-  );
+  await dropNodes(machine, IS_DISK_NODE, new Set(specification.hardDiskDrives.flatMap((drive) => nodeNames(drive))));
   for (const [name, { nodes, device }] of wanted) {
     if (present.includes(name)) continue;
     await addNodes(machine, nodes);
@@ -53,6 +49,7 @@ export async function dropNodes({ monitor }: LiveMachine, kind: RegExp, needed: 
   for (const name of present.sort()) await blockdevDelete(monitor, name);
 }
 
-function nodeNames({ node, nbd }: { readonly node: string; readonly nbd: string }): string[] {
-  return [node, nbd];
+function nodeNames(drive: HardDiskDrive): string[] {
+  const { node, nbd, otherNbd } = driveNames(drive);
+  return [node, nbd, otherNbd];
 }

@@ -4,7 +4,7 @@ import { dvdNames, mediumNodes } from '../../drive-devices.ts';
 import { addNodes, dropNodes } from './drives.ts';
 import type { LiveMachine } from './live-machine.ts';
 
-const IS_MEDIUM_NODE = /^[cm][0-9a-f]{24}$/;
+const IS_MEDIUM_NODE = /^[vw][0-9a-f]{24}$/;
 
 /** Changes the media of DVD drives. A guest that holds the tray shut is overruled, as by the pin in a real drive. */
 export async function reconcileMedia(machine: LiveMachine, specification: VmSpecification): Promise<void> {
