@@ -225,6 +225,23 @@ export function describeDriveFaults(momentsMs: readonly number[]): void {
       await matches();
     });
 
+    it('wait for a backup that is under way: its moment would be lost with the worker', async () => {
+      const { storage, disks } = fixture.host;
+      const context = new EngineContext(fixture.paths);
+      const path = await newDisk();
+      await disks.enableChangeTracking(path);
+      const drive = await storage.addHardDiskDrive(id, { path });
+      const next = await newDisk();
+      {
+        await using worker = await context.worker(id);
+        await worker.call(order({ op: 'begin-backup', driveId: drive.id, sinceId: null }));
+        await expect(storage.addHardDiskDrive(id, { path: next })).rejects.toMatchObject({ code: 'in-use' });
+        expect(await storage.hardDiskDrives(id)).toHaveLength(1);
+      }
+      await storage.addHardDiskDrive(id, { path: next });
+      await removeAll();
+    });
+
     it('take images and give them back, also when the worker dies in between', async () => {
       const { storage, vms } = fixture.host;
       await vms.forceStop(id);

@@ -1,3 +1,4 @@
+import { HvError } from '../../../errors/index.ts';
 import type { DataPlane } from '../../../protocols/nbd/index.ts';
 import { PIECES_AT_ONCE, type WorkerRequest } from './wire.ts';
 
@@ -42,4 +43,15 @@ export async function answerAboutChanges(
     default:
       return request satisfies never;
   }
+}
+
+/** A backup ends with the worker that holds its moment: one that is under way is waited for. @throws HvError `in-use` */
+export async function mustNotBeBackedUp(dataPlane: DataPlane): Promise<void> {
+  if (!Object.keys(await dataPlane.stats()).some(isBackup)) return;
+  throw new HvError('in-use', 'a disk of the machine is being backed up', { hint: 'Try again when that is done.' });
+}
+
+/** The disks' thread names the moment that it holds so. */
+export function isBackup(exportName: string): boolean {
+  return exportName.startsWith('backup-');
 }

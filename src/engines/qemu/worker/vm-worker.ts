@@ -27,7 +27,7 @@ import {
 import { describe, log } from '../log.ts';
 import { AGENT_CHANNEL, AGENT_PORT } from '../qemu-arguments.ts';
 import { SOCKETS } from '../sockets.ts';
-import { answerAboutChanges } from './changed-blocks.ts';
+import { answerAboutChanges, mustNotBeBackedUp } from './changed-blocks.ts';
 import { GuestAgentLink } from './guest-agent-link.ts';
 import type { LiveMachine } from './live/live-machine.ts';
 import { reconcile } from './live/reconcile.ts';
@@ -107,6 +107,7 @@ export class VmWorker {
         return this.#merge(request, control);
       case 'hand-over':
         this.#requirePhase('hand the machine over', 'running', 'paused');
+        await mustNotBeBackedUp(this.#context.dataPlane);
         this.#handOver();
         return {};
       case 'wait-mirror':

@@ -2,6 +2,7 @@ import type { VmSpecification } from '../../../../model/index.ts';
 import type { DataPlane } from '../../../../protocols/nbd/index.ts';
 import { dvdNames } from '../../drive-devices.ts';
 import { describe, log } from '../../log.ts';
+import { isBackup } from '../changed-blocks.ts';
 import type { Prepared } from '../two-step.ts';
 import type { LiveMachine } from './live-machine.ts';
 import { reconcile } from './reconcile.ts';
@@ -42,6 +43,6 @@ async function closeUnused(dataPlane: DataPlane, specification: VmSpecification)
     ...specification.dvdDrives.flatMap((dvd) => dvdNames(dvd).medium?.export ?? []),
   ]);
   for (const name of Object.keys(await dataPlane.stats())) {
-    if (!used.has(name) && !name.startsWith('backup-')) await dataPlane.removeExport(name);
+    if (!used.has(name) && !isBackup(name)) await dataPlane.removeExport(name);
   }
 }
