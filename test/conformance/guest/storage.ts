@@ -97,6 +97,28 @@ export function describeDrives(
       expect(await read()).toMatch(/No medium/);
     });
 
+    if (generation === 2) {
+      it('a DVD drive comes with its image, and goes with it', async () => {
+        const { storage } = fixture.host;
+        const path = join(fixture.folder, 'with.iso');
+        await writeFile(path, isoImage('WITH'));
+        const dvd = await storage.addDvdDrive(id, { path });
+        expect(dvd).toMatchObject({ controllerType: 'SCSI', path });
+        await poll(async () => ((await guest('ls /sys/block')).includes('sr1') ? true : undefined), {
+          timeoutMs: 15_000,
+          doing: 'waiting for the second DVD drive',
+        });
+        const read = 'dd if=/dev/sr1 bs=2048 skip=16 count=1 2>&1 | tr -d "\\000\\001" | head -c 9';
+        expect(await guest(read)).toBe('CD001WITH');
+        await storage.removeDvdDrive(id, dvd);
+        await poll(async () => ((await guest('ls /sys/block')).includes('sr1') ? undefined : true), {
+          timeoutMs: 15_000,
+          doing: 'waiting for the second DVD drive to go',
+        });
+        expect(await storage.dvdDrives(id)).toHaveLength(1);
+      });
+    }
+
     it('a disk that is removed is gone, and its file holds what was written', async () => {
       const { storage, disks } = fixture.host;
       const disk = await name();
