@@ -6,7 +6,7 @@ import { temporaryFolder } from '../cli/temporary-folder.ts';
 import { readPage, runCommands, shownCommands, steady, withOutputs } from './console-page.ts';
 
 // Pages whose commands are run as they stand: what they show is what hv prints. HV_UPDATE_DOCS=1 writes it into them.
-const PAGES = ['disks.md'];
+const PAGES = ['disks.md', 'vms.md'];
 
 describeBuilt('the guide', () => {
   it.each(PAGES)('%s shows what its commands print', { timeout: 300_000 }, async (name) => {
