@@ -45,8 +45,9 @@ export const IOVEC_BYTES = 16;
 export const POLLFD_BYTES = 8;
 export const POLLIN = 0x001;
 
-/** getsockopt(2) on a unix socket; struct ucred: i32 pid, u32 uid, u32 gid. */
+/** getsockopt(2) and setsockopt(2) on a unix socket; struct ucred: i32 pid, u32 uid, u32 gid. */
 export const SOL_SOCKET = 1;
+export const SO_SNDBUF = 7;
 export const SO_PEERCRED = 17;
 export const UCRED_BYTES = 12;
 
@@ -57,12 +58,13 @@ export const EFD_NONBLOCK = 0o4000;
 /** System calls newer than the oldest libc; numbers above 424 are common to all architectures. */
 export const SYS_PIDFD_OPEN = 434;
 
-/** socketpair(2) and recvmsg(2), for a descriptor that another process sends. */
+/** socketpair(2), send(2), recv(2) and recvmsg(2). */
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SCM_RIGHTS = 1;
 export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /** struct msghdr: pointer name @0, u32 namelen @8, pointer iov @16, size_t iovlen @24, pointer control @32, size_t controllen @40, i32 flags @48. */

@@ -25,6 +25,17 @@ export interface Libc {
   peerCredentials(fd: number): { readonly pid: number; readonly uid: number; readonly gid: number } | number;
   /** Two connected stream sockets, closed on exec; -errno on failure. */
   socketPair(): readonly [number, number] | number;
+  /** Sends what the socket takes without waiting: -EAGAIN when that is nothing. A peer that is gone is -EPIPE, no signal. */
+  send(socket: number, source: Uint8Array, start: number, length: number): number;
+  /** Receives what is there without waiting: -EAGAIN when nothing is, 0 when the peer has ended its side. */
+  receive(socket: number, target: Uint8Array, start: number, length: number): number;
+  /**
+   * Waits on this thread until one of the descriptors is readable or has an end or a failure to tell, at most
+   * `timeoutMs`. Answers how many are and marks them in `ready`; 0 when the time is up.
+   */
+  awaitReadable(fds: readonly number[], ready: boolean[], timeoutMs: number): number;
+  /** How many bytes may be under way to the peer; the kernel cuts it to its own limit. */
+  setSendBuffer(socket: number, bytes: number): number;
   /** Takes the descriptor that came with the next message, without waiting: -EAGAIN when none is there, -EBADMSG when it brought none. */
   receiveDescriptor(socket: number): number;
   pidfdOpen(pid: number): number;
@@ -72,7 +83,11 @@ function bind(koffi: Koffi): Libc {
   const flock = declare('int flock(int fd, int operation)');
   const fcntlLock = declare('int fcntl(int fd, int command, ...)');
   const getsockopt = declare('int getsockopt(int fd, int level, int name, void *value, void *length)');
+  const setsockopt = declare('int setsockopt(int fd, int level, int name, void *value, uint32_t length)');
   const socketpair = declare('int socketpair(int domain, int type, int protocol, void *pair)');
+  // Addresses travel as numbers: cheaper than having koffi look into a buffer at every call.
+  const send = declare('int64_t send(int fd, uint64_t source, uint64_t length, int flags)');
+  const recv = declare('int64_t recv(int fd, uint64_t target, uint64_t length, int flags)');
   const recvmsg = declare('int64_t recvmsg(int fd, void *message, int flags)');
   // syscall() is variadic in C; on both architectures integer arguments travel alike either way.
   const syscall = declare('int64_t syscall(int64_t number, int64_t a, int64_t b)');
@@ -92,6 +107,7 @@ function bind(koffi: Koffi): Libc {
   // Reused between calls: every call is synchronous and finishes before the next starts.
   const inOffset = new BigInt64Array(1);
   const outOffset = new BigInt64Array(1);
+  let polled = new Int32Array(8);
   const iovec = new Uint32Array(abi.IOVEC_BYTES / 4);
   const lock = new DataView(new ArrayBuffer(abi.FLOCK_BYTES));
   const lockBytes = new Uint8Array(lock.buffer);
@@ -106,6 +122,8 @@ function bind(koffi: Koffi): Libc {
     }
     return address;
   };
+
+  const addressIn = (bytes: Uint8Array, start: number): number => addressOf(bytes.buffer) + bytes.byteOffset + start;
 
   const rangeLock = (fd: number, command: number, type: number, start: number, length: number): number => {
     lockBytes.fill(0);
@@ -128,8 +146,8 @@ function bind(koffi: Koffi): Libc {
 
     preadv2(fd, target, start, length, position, flags) {
       if (!preadv2) return -ERRNO.ENOSYS;
-      if (start < 0 || length < 0 || start + length > target.length) return -ERRNO.EFAULT;
-      const address = addressOf(target.buffer) + target.byteOffset + start;
+      if (!isWithin(target, start, length)) return -ERRNO.EFAULT;
+      const address = addressIn(target, start);
       iovec[0] = address >>> 0;
       iovec[1] = Math.floor(address / 2 ** 32);
       iovec[2] = length >>> 0;
@@ -165,6 +183,39 @@ function bind(koffi: Koffi): Libc {
       const pair = new Int32Array(2);
       const result = call(() => socketpair(abi.AF_UNIX, abi.SOCK_STREAM | abi.SOCK_CLOEXEC, 0, pair));
       return result < 0 ? result : [pair[0] ?? -1, pair[1] ?? -1];
+    },
+
+    send(socket, source, start, length) {
+      if (!isWithin(source, start, length)) return -ERRNO.EFAULT;
+      const address = addressIn(source, start);
+      return call(() => send(socket, address, length, abi.MSG_DONTWAIT | abi.MSG_NOSIGNAL));
+    },
+
+    receive(socket, target, start, length) {
+      if (!isWithin(target, start, length)) return -ERRNO.EFAULT;
+      const address = addressIn(target, start);
+      return call(() => recv(socket, address, length, abi.MSG_DONTWAIT));
+    },
+
+    awaitReadable(fds, ready, timeoutMs) {
+      if (polled.length < fds.length * 2) polled = new Int32Array(fds.length * 2);
+      for (let index = 0; index < fds.length; index++) {
+        polled[index * 2] = fds[index] ?? -1;
+        polled[index * 2 + 1] = abi.POLLIN; // i16 events, and i16 revents as zero
+      }
+      const result = Number(poll(polled, fds.length, timeoutMs));
+      if (result === -1) {
+        // A signal ends the wait early: its bound matters more than its length.
+        const errno = koffi.errno();
+        if (errno !== ERRNO.EINTR) return -errno;
+      }
+      for (let index = 0; index < fds.length; index++) ready[index] = (polled[index * 2 + 1] ?? 0) >>> 16 !== 0;
+      return Math.max(0, result);
+    },
+
+    setSendBuffer(socket, bytes) {
+      const value = new Int32Array([bytes]);
+      return call(() => setsockopt(socket, abi.SOL_SOCKET, abi.SO_SNDBUF, value, value.byteLength));
     },
 
     receiveDescriptor(socket) {
@@ -208,4 +259,9 @@ function bind(koffi: Koffi): Libc {
 
     close: (fd) => call(() => close(fd)),
   };
+}
+
+/** What is handed to the kernel as an address must lie in its buffer. */
+function isWithin(bytes: Uint8Array, start: number, length: number): boolean {
+  return start >= 0 && length >= 0 && start + length <= bytes.length;
 }

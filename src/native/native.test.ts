@@ -117,6 +117,33 @@ describe.skipIf(!found)(`the C library${found ? '' : ' (skipped: no FFI here, or
     closeSync(other);
   });
 
+  it('sends and receives on a socket without waiting, and waits for what is readable', () => {
+    const pair = libc.socketPair();
+    if (typeof pair === 'number') throw new Error('no socket pair');
+    const [left, right] = pair;
+    try {
+      const target = Buffer.alloc(8);
+      const ready: boolean[] = [];
+      expect(libc.receive(right, target, 0, 8)).toBe(-ERRNO.EAGAIN);
+      expect(libc.awaitReadable([right, left], ready, 1)).toBe(0);
+      expect(libc.send(left, Buffer.from('..abc'), 2, 3)).toBe(3);
+      expect(libc.awaitReadable([-1, left, right], ready, 1000)).toBe(1);
+      expect(ready.slice(0, 3)).toEqual([false, false, true]);
+      expect(libc.receive(right, target, 4, 4)).toBe(3);
+      expect(target.toString('latin1', 4, 7)).toBe('abc');
+      expect(libc.receive(right, target, 4, 5)).toBe(-ERRNO.EFAULT);
+      expect(libc.send(left, target, -1, 2)).toBe(-ERRNO.EFAULT);
+      expect(libc.setSendBuffer(left, 256 * 1024)).toBe(0);
+      const big = Buffer.alloc(4 * 1024 * 1024);
+      expect(libc.send(left, big, 0, big.length)).toBeLessThan(big.length);
+      expect(libc.send(left, big, 0, big.length)).toBe(-ERRNO.EAGAIN);
+    } finally {
+      libc.close(right);
+      expect(libc.send(left, Buffer.from('x'), 0, 1)).toBe(-ERRNO.EPIPE);
+      libc.close(left);
+    }
+  });
+
   it('waits in the pool until a process has ended, or the time is up', async () => {
     const child = spawn('sleep', ['30'], { stdio: 'ignore' });
     await once(child, 'spawn');

@@ -8,6 +8,7 @@
  */
 export { syncFolder, type WriteFileAtomicOptions, writeFileAtomic } from './atomic-file.ts';
 export { type DescriptorMailbox, descriptorMailbox } from './descriptor-mailbox.ts';
+export { DirectSocket, ReadableWait } from './direct-socket.ts';
 export {
   type DiskImageLock,
   type ImageAccess,

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { HvError } from '../errors/index.ts';
 import { nativeError, nativeLibc } from '../native/index.ts';
+import { descriptorOf } from './socket-descriptor.ts';
 
 export interface PeerCredentials {
   readonly pid: number;
@@ -21,13 +22,6 @@ export function peerCredentials(socket: Socket): PeerCredentials | undefined {
   const result = libc.peerCredentials(fd);
   if (typeof result === 'number') throw nativeError('getsockopt', -result, 'could not tell who connected');
   return result;
-}
-
-/** Node offers no public way to a socket's descriptor; the handle has carried it since the first versions. */
-function descriptorOf(socket: Socket): number | undefined {
-  const handle = (socket as unknown as { _handle?: { fd?: number } | null })._handle;
-  const fd = handle?.fd;
-  return typeof fd === 'number' && fd >= 0 ? fd : undefined;
 }
 
 /**

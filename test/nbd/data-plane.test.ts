@@ -108,6 +108,37 @@ describe('the disk data plane', () => {
     await expect(plane.commitChild('disk')).rejects.toMatchObject({ code: 'not-found' });
   });
 
+  it('answers calls and new connections while clients never stop asking', async () => {
+    await using plane = await DataPlane.start();
+    await plane.addExport({ name: 'a', path: await newDisk() });
+    await plane.listen(socketPath);
+    const clients = [
+      await TestClient.connect(socketPath, { name: 'a' }),
+      await TestClient.connect(socketPath, { name: 'a' }),
+    ];
+    const counts = [0, 0];
+    let isOver = false;
+    const busy = clients.map(async (client, index) => {
+      for (let turn = 0; !isOver; turn++) {
+        const payload = Buffer.alloc(4096, turn);
+        await client.write(index * MIB, payload);
+        expect((await client.read(index * MIB, 4096)).data.equals(payload)).toBe(true);
+        counts[index] = turn;
+      }
+    });
+    for (let turn = 0; turn < 20; turn++) {
+      await plane.stats();
+      await plane.flush('a');
+    }
+    const late = await TestClient.connect(socketPath, { name: 'a' });
+    expect((await late.read(0, 4096)).error).toBe(0);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    isOver = true;
+    await Promise.all(busy);
+    expect(Math.min(...counts)).toBeGreaterThan(Math.max(...counts) / 4);
+    await Promise.all([...clients, late].map((client) => client.disconnect()));
+  });
+
   it('passes errors on with code and detail, and goes on', async () => {
     const path = await newDisk();
     await using plane = await DataPlane.start();

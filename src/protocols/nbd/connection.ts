@@ -44,6 +44,14 @@ export class Connection implements TransportListener, ExportClient {
     this.#handshake.greet();
   }
 
+  get isWaiting(): boolean {
+    return this.#transmission?.isWaiting === true;
+  }
+
+  get isSequential(): boolean {
+    return this.#transmission?.isSequential === true;
+  }
+
   onReceive(chunk: Buffer): void {
     this.#guarded(() => {
       if (this.#transmission) this.#transmission.receive(chunk);

@@ -3,8 +3,11 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import type { BlockDevice } from '../../disk/block-device.ts';
 import { fromSystemError, HvError, isSystemError } from '../../errors/index.ts';
+import { DirectSocket } from '../../system/index.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
+import { DirectTransport } from './direct-transport.ts';
 import { Export, type ExportStats } from './export.ts';
+import { FastLane } from './fast-lane.ts';
 import type { ExportDirectory } from './handshake.ts';
 import { SocketTransport } from './transport.ts';
 import { MAX_STRING_BYTES } from './wire.ts';
@@ -28,6 +31,7 @@ export class NbdServer implements AsyncDisposable, ExportDirectory<Export> {
   readonly #exports = new Map<string, Export>();
   readonly #servers = new Map<string, Server>();
   readonly #connections = new Set<Connection>();
+  readonly #lane = new FastLane();
   readonly #options: ServerOptions;
 
   constructor(options: ServerOptions = {}) {
@@ -145,8 +149,9 @@ export class NbdServer implements AsyncDisposable, ExportDirectory<Export> {
       socket.destroy();
       return;
     }
+    const direct = DirectSocket.of(socket);
     const connection: Connection = new Connection(
-      new SocketTransport(socket),
+      direct ? new DirectTransport(socket, direct, this.#lane) : new SocketTransport(socket),
       this,
       () => this.#connections.delete(connection),
       this.#options,

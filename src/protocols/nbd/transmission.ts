@@ -32,6 +32,8 @@ const MAX_WAITING_REQUESTS = 256;
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** After so many requests without company, a peer is taken for one that waits for every reply. */
 const LONELY_REQUESTS = 16;
+/** After so many received chunks with one request at most, the next is expected to be alone as well. */
+const SEQUENTIAL_RUNS = 16;
 /** Data read from storage is copied behind other replies up to this size; larger data is sent from where it lies. */
 const MAX_COPIED_BYTES = 64 * 1024;
 /** Payload that ends inside of such a unit waits for the unit's rest, so that the device sees whole sectors. */
@@ -87,6 +89,8 @@ export class Transmission {
   readonly #unit = Buffer.allocUnsafeSlow(WRITE_UNIT_BYTES);
   #unitUsed = 0;
 
+  /** How often in a row what was received held no more than one request. */
+  #singleRuns = 0;
   /** Requests in a row that came while no other was in progress. */
   #lonelyRequests = 0;
   /** Late replies that must not come between the parts of another. */
@@ -108,6 +112,15 @@ export class Transmission {
     this.#baseAllocation = negotiated.baseAllocation;
     this.#transport = transport;
     this.#replies = new ReplyBuffer(transport);
+  }
+
+  get isWaiting(): boolean {
+    return this.#waitingRequests > 0 || this.#rest !== undefined;
+  }
+
+  /** For a while, requests have come one by one: the peer waits for replies, or its requests are large. */
+  get isSequential(): boolean {
+    return this.#singleRuns >= SEQUENTIAL_RUNS;
   }
 
   receive(chunk: Buffer): void {
@@ -155,6 +168,7 @@ export class Transmission {
 
   #run(input: Buffer): void {
     this.#isRunning = true;
+    const requestsBefore = this.#export.stats.requests;
     const end = input.length;
     let at = 0;
     while (!this.#isDisconnecting && !this.#isClosed) {
@@ -189,6 +203,7 @@ export class Transmission {
       }
     }
     this.#replies.flush();
+    this.#singleRuns = this.#export.stats.requests - requestsBefore > 1 ? 0 : this.#singleRuns + 1;
     this.#isRunning = false;
     this.#endIfFinished();
   }

@@ -16,8 +16,15 @@ export interface Transport {
   destroy(): void;
 }
 
-/** A transport's side of the conversation. Received chunks belong to the receiver. */
+/**
+ * A transport's side of the conversation. A received chunk is the receiver's during the call, and beyond it when the call
+ * paused the reading.
+ */
 export interface TransportListener {
+  /** Answers are under way that only the event loop brings. */
+  readonly isWaiting: boolean;
+  /** For a while, requests have come one by one: the peer waits for replies, or its requests are large. */
+  readonly isSequential: boolean;
   onReceive(chunk: Buffer): void;
   /** Everything that was sent has been taken. */
   onDrain(): void;
@@ -50,6 +57,11 @@ export class SocketTransport implements Transport {
 
   pendingBytes(): number {
     return this.#socket.writableLength;
+  }
+
+  /** What was read from the socket and not given to the listener yet. */
+  get unreadBytes(): number {
+    return this.#socket.readableLength;
   }
 
   pauseReading(): void {
