@@ -45,11 +45,8 @@ export async function run(context) {
   for (const path of [raw, made]) rmSync(path);
   await runProgram('sync', [folder]);
 
-  ours.child = new Child(process.execPath, [
-    fileURLToPath(new URL('serve-disk.mjs', import.meta.url)),
-    ours.file,
-    ours.socket,
-  ]);
+  const serve = fileURLToPath(new URL('serve-disk.mjs', import.meta.url));
+  ours.child = new Child(process.execPath, [serve, ours.file, ours.socket]);
   anchor.child = new Child('qemu-nbd', [
     ...['--format=vhdx', '--cache=writeback', '--aio=threads', '--discard=unmap', '--persistent', '--shared=16'],
     `--socket=${anchor.socket}`,

@@ -5,6 +5,8 @@ import { runCommandLine } from './run.ts';
 
 /** Runs the command line of this process and ends it with its status. */
 export async function main(words: readonly string[]): Promise<void> {
+  // Read by libuv with the first file operation: what a disk has not in memory is read by many threads at once.
+  process.env.UV_THREADPOOL_SIZE ??= '16';
   const { stdin, stdout, stderr, env } = process;
   // Whoever reads our output may stop reading (`hv vm list | head -1`): that is no failure.
   for (const stream of [stdout, stderr]) {

@@ -157,7 +157,11 @@ export class Mounts {
         cwd: '/',
         stdio: ['ignore', log, log, 'ipc'],
         // No io_uring in libuv: its kernel threads would keep the rights that the worker gives up.
-        env: minimalEnvironment({ HV_NO_FFI: process.env.HV_NO_FFI, UV_USE_IO_URING: '0' }),
+        env: minimalEnvironment({
+          HV_NO_FFI: process.env.HV_NO_FFI,
+          UV_THREADPOOL_SIZE: '16',
+          UV_USE_IO_URING: '0',
+        }),
       });
     } finally {
       closeSync(log);
