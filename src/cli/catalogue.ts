@@ -54,6 +54,7 @@ export const NOUNS: readonly Noun[] = [
       console: () => import('./commands/vm/console.ts'),
       screenshot: () => import('./commands/vm/screenshot.ts'),
       wait: () => import('./commands/vm/wait.ts'),
+      measure: () => import('./commands/vm/measure.ts'),
     },
   },
   {
@@ -183,5 +184,15 @@ export const LONE_COMMANDS: readonly LoneCommand[] = [
     name: 'doctor',
     summary: 'Check what this host lacks, each with its fix',
     load: () => import('./commands/doctor.ts'),
+  },
+  {
+    name: 'events',
+    summary: 'Show what happened on this host, or follow what happens',
+    load: () => import('./commands/events.ts'),
+  },
+  {
+    name: 'operations',
+    summary: 'Show who changed what on this host, when, and how it ended',
+    load: () => import('./commands/operations.ts'),
   },
 ];

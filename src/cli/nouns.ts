@@ -8,3 +8,6 @@ export type HardDiskDrive = Awaited<ReturnType<Vm['addHardDiskDrive']>>;
 export type DvdDrive = Awaited<ReturnType<Vm['addDvdDrive']>>;
 export type DriveAddress = Parameters<Vm['removeHardDiskDrive']>[0];
 export type StorageQos = HardDiskDrive['qos'];
+export type HostEvent = Awaited<ReturnType<HyperVFacade['listEvents']>>[number];
+export type OperationInfo = Awaited<ReturnType<HyperVFacade['listOperations']>>[number];
+export type VmMeasurement = Awaited<ReturnType<Vm['measure']>>;

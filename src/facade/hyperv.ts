@@ -5,8 +5,11 @@ import type { Host, HostCapabilities } from '../host/index.ts';
 import type {
   CreateVmOptions,
   DoctorFinding,
+  EventQuery,
+  HostEvent,
   HostInfo,
   HostSettings,
+  OperationInfo,
   SnapshotType,
   SwitchInfo,
   VmSummary,
@@ -150,6 +153,27 @@ export class HyperVFacade implements AsyncDisposable {
   ): Promise<Snapshot> {
     const { id } = await this.host.vms.resolve(vmNameOrId);
     return new Snapshot(this.host, await this.host.snapshots.create(id, name, { type, ...long }));
+  }
+
+  /** What happened on this host, oldest first: states of machines, disk errors, panics of guests, and what commands did. */
+  listEvents(query?: EventQuery): Promise<HostEvent[]> {
+    return this.host.events.list(query);
+  }
+
+  /**
+   * What happens from now on, from every machine and every process, until the signal fires.
+   * @example
+   * for await (const event of hv.followEvents({ signal: AbortSignal.timeout(60_000) })) console.log(event.kind);
+   */
+  followEvents(
+    options: { readonly signal: AbortSignal } & Pick<EventQuery, 'vmId' | 'since'>,
+  ): AsyncIterable<HostEvent> {
+    return this.host.events.follow(options);
+  }
+
+  /** Who changed what on this host, when, and how it ended; oldest first. */
+  listOperations(query?: EventQuery): Promise<OperationInfo[]> {
+    return this.host.events.operations(query);
   }
 
   /** Lets go of this process's hold; machines run on. */

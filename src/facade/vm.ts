@@ -11,7 +11,7 @@ import type {
   SetHardDiskDriveOptions,
   VmLogs,
 } from '../host/index.ts';
-import type { DriveAddress, SnapshotType, VmInfo, VmState, WaitCondition } from '../model/index.ts';
+import type { DriveAddress, SnapshotType, VmInfo, VmMeasurement, VmState, WaitCondition } from '../model/index.ts';
 import { Snapshot } from './snapshot.ts';
 
 /** One virtual machine. `id` and `name` are as they were when this object was made; what can change is asked for. */
@@ -105,6 +105,11 @@ export class Vm {
   /** True once the condition holds; false when `timeoutMs` passed first. */
   waitFor(condition: WaitCondition, options?: LongOptions & { readonly timeoutMs?: number }): Promise<boolean> {
     return this.#host.vms.waitFor(this.id, condition, options);
+  }
+
+  /** What it has used since its start: processor time, memory, disks, network. @throws HvError `invalid-state` */
+  measure(): Promise<VmMeasurement> {
+    return this.#host.events.measure(this.id);
   }
 
   /** The guest's addresses, as it reports them; empty until it does. */

@@ -1,4 +1,5 @@
 import type { DiskService } from './disks.ts';
+import type { EventService } from './events.ts';
 import type { GuestService } from './guest.ts';
 import type { SnapshotService } from './snapshots.ts';
 import type { StorageService } from './storage.ts';
@@ -27,6 +28,7 @@ export interface Host extends AsyncDisposable {
   readonly disks: DiskService;
   readonly switches: SwitchService;
   readonly guest: GuestService;
+  readonly events: EventService;
   capabilities(): Promise<HostCapabilities>;
   /** Lets go of what this process holds; machines run on. */
   close(): Promise<void>;

@@ -7,6 +7,7 @@
  * Must not import an engine.
  */
 export type { DiskService } from './disks.ts';
+export type { EventService } from './events.ts';
 export type { GuestService } from './guest.ts';
 export type { Host, HostCapabilities } from './host.ts';
 export type { SnapshotService } from './snapshots.ts';

@@ -30,6 +30,15 @@ export {
   type StorageQos,
 } from './drives.ts';
 export { DEFAULT_MEMORY_BUFFER_PERCENT, DEFAULT_MEMORY_PRIORITY, type DynamicMemory } from './dynamic-memory.ts';
+export type {
+  EventQuery,
+  HostEvent,
+  HostEventKind,
+  OperationFacts,
+  OperationInfo,
+  Traffic,
+  VmMeasurement,
+} from './event.ts';
 export {
   type BootDevice,
   CONSOLE_MODES,

@@ -4,6 +4,7 @@
  * when they are read.
  *
  *   HV_HOME/vms/<id>/vm.json    definition, snapshots, pending work      HV_RUN/<short id>/runtime.json   processes, phase
+ *   HV_HOME/events.ndjson       what commands did; each machine's own happenings lie in its data folder
  *
  * Must not import engines or disk.
  */
@@ -16,6 +17,7 @@ export {
   type SnapshotDefinition,
   type VmDefinition,
 } from './definition.ts';
+export { EventLog, EventReader } from './event-log.ts';
 export {
   listMounts,
   type MountPaths,

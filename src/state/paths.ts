@@ -15,6 +15,8 @@ export interface HvPaths {
   readonly vms: string;
   readonly operations: string;
   readonly settingsFile: string;
+  /** What commands did; machines' own happenings lie in their data folders. */
+  readonly eventsFile: string;
   readonly keeperSocket: string;
   readonly keeperLock: string;
   readonly keeperLog: string;
@@ -43,6 +45,7 @@ export function resolvePaths(options: { readonly home?: string; readonly run?: s
     vms: join(home, 'vms'),
     operations: join(home, 'operations'),
     settingsFile: join(home, 'host.json'),
+    eventsFile: join(home, 'events.ndjson'),
     keeperSocket: join(run, 'keeper.sock'),
     keeperLock: join(run, 'keeper.lock'),
     keeperLog: join(run, 'keeper.log'),

@@ -40,6 +40,7 @@ export {
   processOwner,
   readProcess,
 } from './process-identity.ts';
+export { type ProcessUsage, processUsage, threadSeconds } from './process-usage.ts';
 export {
   minimalEnvironment,
   type ProgramLimits,

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { HvError } from '../../src/errors/index.ts';
-import { NO_QOS } from '../../src/model/index.ts';
+import { NO_QOS, type VmMeasurement } from '../../src/model/index.ts';
 import { HostDouble, snapshotOf } from './host-double.ts';
 import { type Ran, type RunOptions, run } from './in-process.ts';
 import { temporaryFolder } from './temporary-folder.ts';
@@ -413,6 +413,78 @@ describe('snapshots', () => {
     double.snapshots.set(saved.id, [snapshotOf(saved, { name: 'first' })]);
     expect((await hv(['snapshot', 'delete', 'web2', 'first', '--dry-run'])).status).toBe(4);
     expect(double.changes).toEqual([]);
+  });
+});
+
+describe('events, operations and measure', () => {
+  const user = { uid: 1000, name: 'ann', behalfOf: null };
+  const operation = {
+    operationId: 'o',
+    operation: 'vms.start',
+    subject: null,
+    user,
+    processId: 7,
+    outcome: 'failed',
+    errorCode: 'in-use',
+    durationMs: 12,
+  } as const;
+  const at = { time: '2026-01-02T03:04:05.000Z', vmId: 'v', vmName: 'web1\u001b[31m' };
+
+  it('show each kind of event for people, without what a terminal would obey', async () => {
+    double.events = [
+      { ...at, kind: 'state', state: 'Paused', reason: 'No space.' },
+      { ...at, kind: 'disk-error', driveId: null, operation: 'write', noSpace: true },
+      { ...at, kind: 'guest-panic' },
+      { ...at, kind: 'guest-reset' },
+      { ...at, kind: 'guest-agent', connected: false },
+      { ...at, kind: 'operation', phase: 'end', ...operation },
+    ];
+    const { stdout } = await hv(['events']);
+    expect(stdout).not.toContain('\u001b');
+    expect(
+      stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split('\t')[2]),
+    ).toEqual([
+      'Paused: No space.',
+      'no space is left on the host for one of its disks: it waits',
+      "the guest's kernel crashed",
+      'the guest restarted',
+      "the guest's agent is gone",
+      'vms.start: failed (in-use)',
+    ]);
+    expect(JSON.parse((await hv(['events', '--json'])).stdout)).toEqual(double.events);
+  });
+
+  it('show who did what', async () => {
+    double.operations = [{ ...operation, ...at, startTime: at.time, user: { ...user, behalfOf: 'bob' } }];
+    expect((await hv(['operations'])).stdout).toMatch(
+      /\tann \(bob\)\tvms.start\tweb1.*\t-\tfailed \(in-use\)\t12 ms\n$/,
+    );
+  });
+
+  it('show totals, and rates over the interval', async () => {
+    double.add({ name: 'web1', state: 'Running' });
+    const measured = (seconds: number, bytes: number): VmMeasurement => ({
+      vmId: 'v',
+      vmName: 'web1',
+      time: at.time,
+      uptimeSeconds: 60,
+      processorSeconds: seconds,
+      virtualProcessorSeconds: [seconds],
+      residentBytes: 2 ** 28,
+      assignedBytes: 2 ** 28,
+      disks: [{ driveId: 'd', readBytes: bytes, writtenBytes: 0, readOperations: 1, writeOperations: 0 }],
+      adapters: [],
+    });
+    double.measurements = [measured(1, 0), measured(1.05, 2 ** 20)];
+    const { rates } = JSON.parse((await hv(['vm', 'measure', 'web1', '--interval', '100ms', '--json'])).stdout);
+    expect(rates.intervalSeconds).toBeGreaterThanOrEqual(0.09);
+    expect(rates.processorPercent).toBeCloseTo(5 / rates.intervalSeconds, 0);
+    expect(rates.diskReadBytesPerSecond).toBeCloseTo(2 ** 20 / rates.intervalSeconds, -5);
+    double.measurements = [];
+    expect((await hv(['vm', 'measure', 'web1'])).status).toBe(4);
   });
 });
 

@@ -6,12 +6,15 @@ import {
   type CreateVmOptions,
   DEFAULT_SETTINGS,
   type DoctorFinding,
+  type HostEvent,
   type HostInfo,
   judgeMove,
   nameKey,
+  type OperationInfo,
   type SnapshotInfo,
   type VmAction,
   type VmInfo,
+  type VmMeasurement,
   type VmState,
   validCreateOptions,
   validName,
@@ -30,6 +33,10 @@ export class HostDouble {
   unreadable: HvError[] = [];
   logs: VmLogs = { serial: '', engine: '', worker: '' };
   waitAnswer = true;
+  events: HostEvent[] = [];
+  operations: OperationInfo[] = [];
+  /** What each look at what a machine used says, in their order. */
+  measurements: VmMeasurement[] = [];
   consolePath = '/nowhere';
   /** Every call that would change something. */
   readonly changes: string[] = [];
@@ -184,6 +191,16 @@ export class HostDouble {
       guest: {
         heartbeat: async () => true,
         ipAddresses: async () => [{ macAddress: '00:15:5d:00:00:01', addresses: ['10.0.2.15'] }],
+      },
+      events: {
+        list: async () => this.events,
+        follow: async function* (this: void) {},
+        operations: async () => this.operations,
+        measure: async (id) => {
+          const measurement = this.measurements.shift();
+          if (!measurement) throw new HvError('invalid-state', `nothing runs as ${id}`);
+          return measurement;
+        },
       },
       capabilities: async () => ({
         engine: 'qemu',

@@ -1,4 +1,5 @@
 import { describeDisks } from './contract/disks.ts';
+import { describeEvents } from './contract/events.ts';
 import { describeHost } from './contract/host.ts';
 import { describeMachines } from './contract/machines.ts';
 import { describeSnapshots } from './contract/snapshots.ts';
@@ -10,3 +11,4 @@ describeDisks('qemu', qemuFixture);
 describeMachines('qemu', qemuFixture);
 describeSnapshots('qemu', qemuFixture);
 describeStorage('qemu', qemuFixture);
+describeEvents('qemu', qemuFixture);

@@ -52,6 +52,12 @@ export class Output {
     else this.text(await human());
   }
 
+  /** One of a stream that goes on: an object on a line of its own, or a line for people. */
+  line(value: unknown, human: () => string): void {
+    if (this.json) this.raw(`${JSON.stringify(value)}\n`);
+    else this.text(human());
+  }
+
   /** What was done: an object with --json, a sentence otherwise, nothing with --quiet. */
   done(value: unknown, sentence: string): void {
     if (this.json) this.#printJson(value);

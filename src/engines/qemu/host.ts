@@ -4,9 +4,11 @@ import { isAlive } from '../../system/index.ts';
 import { chooseAcceleration } from './acceleration.ts';
 import { EngineContext } from './context.ts';
 import { QemuDiskService } from './disks.ts';
+import { QemuEventService } from './events.ts';
 import { QemuGuestService } from './guest.ts';
 import { askKeeper, connectKeeper } from './keeper/client.ts';
 import { runtimeRecords } from './keeper/keeper.ts';
+import { OperationRecorder } from './operation-log.ts';
 import { QemuSnapshotService } from './snapshots.ts';
 import { QemuStorageService } from './storage.ts';
 import { QemuSwitchService } from './switches.ts';
@@ -23,15 +25,22 @@ export class QemuHost implements Host {
   readonly disks: QemuDiskService;
   readonly switches: QemuSwitchService;
   readonly guest: QemuGuestService;
+  readonly events: QemuEventService;
 
   private constructor(context: EngineContext) {
-    this.system = new QemuSystemService(context);
-    this.disks = new QemuDiskService(context);
-    this.guest = new QemuGuestService(context);
-    this.vms = new QemuVmService(context, this.disks, this.guest);
-    this.storage = new QemuStorageService(context, this.disks);
-    this.snapshots = new QemuSnapshotService(context);
-    this.switches = new QemuSwitchService();
+    const recorder = new OperationRecorder(context.paths, async (vmId) => {
+      return (await context.store.find(vmId).catch(() => undefined))?.specification.name ?? null;
+    });
+    const disks = new QemuDiskService(context);
+    const guest = new QemuGuestService(context);
+    this.system = recorder.record('system', new QemuSystemService(context));
+    this.disks = recorder.record('disks', disks);
+    this.guest = recorder.record('guest', guest);
+    this.vms = recorder.record('vms', new QemuVmService(context, disks, guest));
+    this.storage = recorder.record('storage', new QemuStorageService(context, disks));
+    this.snapshots = recorder.record('snapshots', new QemuSnapshotService(context));
+    this.switches = recorder.record('switches', new QemuSwitchService());
+    this.events = new QemuEventService(context);
   }
 
   /** @throws HvError `permission-denied` when the run folder is somebody else's */

@@ -4,6 +4,8 @@ import { type RuntimeRecord, readLastExit, readRuntime, type VmDefinition } from
 import { bootId, isAlive, type ProcessIdentity, processOwner } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
 
+export const UNWATCHED_END = 'Its QEMU process ended while no worker watched it.';
+
 export interface Observation {
   readonly state: VmState;
   readonly reason: string | null;
@@ -23,10 +25,7 @@ export async function observe(context: EngineContext, definition: VmDefinition):
   }
   const state = definition.savedState ? 'Saved' : 'Off';
   if (record) {
-    const reason =
-      record.bootId === bootId()
-        ? 'Its QEMU process ended while no worker watched it.'
-        : 'The host was restarted while it ran.';
+    const reason = record.bootId === bootId() ? UNWATCHED_END : 'The host was restarted while it ran.';
     return { state, reason, runtime: null };
   }
   const exit = await readLastExit(definition.dataPath);
@@ -39,7 +38,8 @@ function isProcessOf(definition: VmDefinition, identity: ProcessIdentity): boole
   return isAlive(identity) && (definition.user === null || processOwner(identity.pid) === definition.user.uid);
 }
 
-function stateOf(record: RuntimeRecord): VmState {
+/** What a phase is for a user. */
+export function stateOf(record: RuntimeRecord): VmState {
   switch (record.phase) {
     case 'starting':
       return 'Starting';

@@ -37,6 +37,8 @@ export function qemuArguments(launch: QemuLaunch): string[] {
     '-display',
     'none',
     '-no-shutdown',
+    '-action',
+    'panic=none',
     '-S',
     '-name',
     `hv-${launch.vmId}`,
@@ -66,6 +68,9 @@ export function qemuArguments(launch: QemuLaunch): string[] {
     device({ driver: 'isa-serial', chardev: 'serial0', id: 'com1' }),
     '-device',
     device({ driver: 'VGA', id: 'video0' }),
+    // How a guest's kernel says that it crashed; what then is its own affair.
+    '-device',
+    device({ driver: 'pvpanic', id: 'panic0' }),
   ]; // prettier-ignore
   if (launch.firmware) args.push(...firmwareBlocks(launch.firmware));
   args.push(

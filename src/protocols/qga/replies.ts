@@ -37,11 +37,20 @@ export const networkInterfacesReply = z
         name: shortText,
         'hardware-address': macAddress.optional(),
         'ip-addresses': z.array(ipAddress).max(1024).optional(),
+        statistics: z
+          .object({ 'rx-bytes': count, 'tx-bytes': count, 'rx-packets': count, 'tx-packets': count })
+          .optional(),
       })
       .transform((entry) => ({
         name: entry.name,
         macAddress: entry['hardware-address'],
         addresses: entry['ip-addresses'] ?? [],
+        statistics: entry.statistics && {
+          receivedBytes: entry.statistics['rx-bytes'],
+          sentBytes: entry.statistics['tx-bytes'],
+          receivedPackets: entry.statistics['rx-packets'],
+          sentPackets: entry.statistics['tx-packets'],
+        },
       })),
   )
   .max(4096);

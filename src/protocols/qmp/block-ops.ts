@@ -1,4 +1,4 @@
-import { asObject } from './ops.ts';
+import { asCount, asObject } from './ops.ts';
 import type { QmpCallOptions, QmpClient } from './qmp-client.ts';
 import { isJsonObject, malformedAnswer } from './wire.ts';
 
@@ -109,4 +109,35 @@ function asList(value: unknown, command: string): readonly unknown[] {
 
 function asBound(value: unknown): number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
+}
+
+/** What a device has read and written since QEMU's start. */
+export interface BlockTraffic {
+  /** The device's place in QEMU's tree: its last or last but one part is the id it was given. */
+  readonly qomPath: string;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly readOperations: number;
+  readonly writeOperations: number;
+}
+
+/** query-blockstats, the devices of the guest alone. */
+export async function queryBlockTraffic(client: QmpClient, options?: QmpCallOptions): Promise<readonly BlockTraffic[]> {
+  const reply = await client.execute('query-blockstats', {}, options);
+  if (!Array.isArray(reply)) throw malformedAnswer('query-blockstats', 'a list');
+  return reply.flatMap((entry: unknown) => {
+    const { qdev, stats } = asObject(entry, 'query-blockstats');
+    if (typeof qdev !== 'string') return [];
+    const counts = asObject(stats, 'query-blockstats');
+    const count = (field: string): number => asCount(counts[field], 'query-blockstats', field);
+    return [
+      {
+        qomPath: qdev,
+        readBytes: count('rd_bytes'),
+        writtenBytes: count('wr_bytes'),
+        readOperations: count('rd_operations'),
+        writeOperations: count('wr_operations'),
+      },
+    ];
+  });
 }

@@ -26,6 +26,7 @@ export {
   qomGet,
   qomList,
   queryBlockDevices,
+  queryBlockTraffic,
   queryNodeNames,
   removeMedium,
   setIoThrottle,

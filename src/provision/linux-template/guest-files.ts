@@ -4,7 +4,7 @@
  */
 
 /** Counts up with every change of what the guest does; part of the cache's key. */
-export const LINUX_TEMPLATE_VERSION = 1;
+export const LINUX_TEMPLATE_VERSION = 2;
 
 /** The label of the partition that the guest mounts at /data. */
 export const DATA_LABEL = 'HVDATA';

@@ -21,7 +21,7 @@ export interface KernelModule {
  */
 export const GUEST_MODULES: readonly string[] = [
   ...['virtio_pci', 'virtio_net', 'virtio_scsi', 'virtio_blk', 'virtio_console', 'virtio_balloon', 'virtio_rng'],
-  ...['virtio_mem', 'virtio_input', 'vmw_vsock_virtio_transport', 'pvpanic_pci'],
+  ...['virtio_mem', 'virtio_input', 'vmw_vsock_virtio_transport', 'pvpanic_mmio', 'pvpanic_pci'],
   ...['ata_piix', 'ahci', 'nvme', 'sd_mod', 'sr_mod', 'e1000', 'e1000e', 'igb', 'tulip'],
   ...['hv_vmbus', 'hv_storvsc', 'hv_netvsc', 'hv_utils', 'hv_balloon', 'hyperv_fb', 'hyperv_keyboard'],
   ...['button', 'evdev', 'i6300esb', '8021q', 'loop', 'efivarfs'],

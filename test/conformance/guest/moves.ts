@@ -85,6 +85,27 @@ export function describeMoves(engine: string, make: MakeFixture): void {
       expect(picture.distinctBytes).toBeGreaterThan(1);
     });
 
+    it('measures what the guest uses: its processor, its disk', async () => {
+      const { events, vms } = fixture.host;
+      const before = await events.measure(first);
+      await inGuest(
+        fixture,
+        first,
+        'dd if=/dev/zero of=/data/load bs=1M count=16 conv=fsync 2>/dev/null; rm /data/load',
+      );
+      const after = await events.measure(first);
+      expect(after.processorSeconds).toBeGreaterThan(before.processorSeconds);
+      expect(after.virtualProcessorSeconds).toHaveLength(1);
+      expect(after.virtualProcessorSeconds[0]).toBeGreaterThan(before.virtualProcessorSeconds[0] ?? 0);
+      expect(after.assignedBytes).toBe((await vms.info(first)).memoryBytes);
+      expect(after.residentBytes).toBeGreaterThan(64 * 2 ** 20);
+      const [written, earlier] = [after, before].map(({ disks }) => disks[0]?.writtenBytes ?? 0);
+      expect(written).toBeGreaterThanOrEqual((earlier ?? 0) + 16 * 2 ** 20);
+      expect(after.adapters.map(({ macAddress }) => macAddress)).toEqual(
+        (await vms.info(first)).networkAdapters.map(({ macAddress }) => macAddress),
+      );
+    });
+
     it('stops the guest’s clock while paused, and goes on where it was', async () => {
       const { vms } = fixture.host;
       await inGuest(fixture, first, 'echo here >/run/mark');
@@ -199,6 +220,23 @@ export function describeMoves(engine: string, make: MakeFixture): void {
       expect(await vms.waitFor(second, 'ready', { timeoutMs: BOOT_MS })).toBe(true);
     });
 
+    it('says that the guest’s kernel crashed, and leaves what then to the guest', async () => {
+      const { vms, events } = fixture.host;
+      const signal = AbortSignal.timeout(30_000);
+      const panic = (async () => {
+        for await (const { kind, vmId } of events.follow({ signal })) if (kind === 'guest-panic') return vmId;
+        return null;
+      })();
+      await inGuest(fixture, second, 'echo 3 >/proc/sys/kernel/panic; echo 1 >/proc/sys/kernel/sysrq');
+      const before = await greetings(second);
+      await using console = await GuestConsole.open(fixture.host, second);
+      console.type('echo c >/proc/sysrq-trigger');
+      expect(await panic).toBe(second);
+      expect((await vms.info(second)).state).toBe('Running');
+      await bootedAgain(second, before); // as its kernel was told, after three seconds
+      expect(await vms.waitFor(second, 'ready', { timeoutMs: BOOT_MS })).toBe(true);
+    });
+
     it('shuts the guest down in order, and says how the machine went off', async () => {
       const { vms } = fixture.host;
       const goesOff = vms.waitFor(second, 'off', { timeoutMs: 60_000 });
@@ -208,6 +246,12 @@ export function describeMoves(engine: string, make: MakeFixture): void {
       expect(info).toMatchObject({ state: 'Off', processes: null, heartbeat: null });
       expect(info.stateReason).toMatch(/guest shut down/);
       expect((await vms.logs(second)).serial).toMatch(/going down: poweroff/);
+      const states = (await fixture.host.events.list({ vmId: second })).flatMap((event) =>
+        event.kind === 'state' ? [event.state] : [],
+      );
+      expect(states.slice(0, 2)).toEqual(['Starting', 'Running']);
+      for (const state of ['Paused', 'Saving', 'Saved'] as const) expect(states).toContain(state);
+      expect(states.slice(-2)).toEqual(['Stopping', 'Off']);
     });
 
     it('is Off with the reason when the guest switches itself off', async () => {

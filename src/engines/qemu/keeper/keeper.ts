@@ -5,8 +5,9 @@ import type { Socket } from 'node:net';
 import { sleep, withDeadline } from '../../../async/index.ts';
 import { HvError, type HvErrorJson, isHvError, isSystemError } from '../../../errors/index.ts';
 import { connectUnixSocket } from '../../../protocols/qmp/index.ts';
-import { type HvPaths, type RuntimeRecord, readRuntime, vmPaths } from '../../../state/index.ts';
+import { EventLog, type HvPaths, type RuntimeRecord, readRuntime, vmPaths } from '../../../state/index.ts';
 import { bootId, entryPoint, isAlive, minimalEnvironment } from '../../../system/index.ts';
+import { UNWATCHED_END } from '../observe.ts';
 import { SOCKETS } from '../sockets.ts';
 
 /** A worker opens its disks before it listens: journals may have to be replayed. */
@@ -174,6 +175,7 @@ export class Keeper {
     const record = await readRuntime(vmPaths(this.#paths, vmId).run);
     if (!record || !isLiving(record)) {
       this.#backoffMs.delete(vmId);
+      if (record?.bootId === bootId()) await this.#writeDown(vmId);
       if (this.isIdle) this.#onIdle();
       return;
     }
@@ -186,6 +188,22 @@ export class Keeper {
     } catch (error) {
       this.#log(`the worker of ${vmId} does not come back: ${String(error)}`);
       this.#restartSoon(vmId);
+    }
+  }
+
+  /** Its worker, which writes such things down, was gone before it. */
+  async #writeDown(vmId: string): Promise<void> {
+    try {
+      await new EventLog(this.#paths.eventsFile).append({
+        time: new Date().toISOString(),
+        vmId,
+        vmName: null,
+        kind: 'state',
+        state: 'Off',
+        reason: UNWATCHED_END,
+      });
+    } catch (error) {
+      this.#log(`an event is lost: ${String(error)}`);
     }
   }
 }

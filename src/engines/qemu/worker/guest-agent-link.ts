@@ -5,6 +5,14 @@ import { GuestAgentClient } from '../../../protocols/qga/index.ts';
 const PING_TIMEOUT_MS = 3000;
 const CALL_TIMEOUT_MS = 5000;
 
+export interface AdapterTraffic {
+  readonly macAddress: string;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+  readonly receivedPackets: number;
+  readonly sentPackets: number;
+}
+
 /** The guest's agent, connected when it is first needed and again after it failed. What it says is the guest's word. */
 export class GuestAgentLink {
   readonly #socketPath: string;
@@ -31,6 +39,14 @@ export class GuestAgentLink {
         ? []
         : [{ macAddress: entry.macAddress, addresses }];
     });
+  }
+
+  /** What each adapter carried, as the guest counts; empty while no agent answers. */
+  async networkTraffic(signal: AbortSignal): Promise<AdapterTraffic[]> {
+    const interfaces = await this.#ask((agent) => agent.networkInterfaces({ timeoutMs: CALL_TIMEOUT_MS, signal }));
+    return (interfaces ?? []).flatMap(({ macAddress, statistics }) =>
+      macAddress === undefined || statistics === undefined ? [] : [{ macAddress, ...statistics }],
+    );
   }
 
   /** Also ends a question that is being asked. */

@@ -6,6 +6,7 @@ import { qemuArguments } from '../qemu-arguments.ts';
 import { QEMU_SYSTEM, requireFirmware } from '../qemu-programs.ts';
 
 export const SERIAL_LOG = 'serial.log';
+export const EVENTS_FILE = 'events.ndjson';
 
 export interface Launch {
   readonly program: string;

@@ -22,9 +22,12 @@ export class RunRecord {
   /** Two writes at once could end with the older one's file. */
   readonly #turn = new Mutex();
 
-  constructor(runFolder: string, vmId: string) {
+  readonly #onWritten: (record: RuntimeRecord) => void;
+
+  constructor(runFolder: string, vmId: string, onWritten: (record: RuntimeRecord) => void) {
     this.#runFolder = runFolder;
     this.#vmId = vmId;
+    this.#onWritten = onWritten;
   }
 
   /** Goes on where another worker stopped. */
@@ -38,9 +41,9 @@ export class RunRecord {
   }
 
   async write(): Promise<void> {
-    await this.#turn.run(() => {
+    await this.#turn.run(async () => {
       invariant(this.qemu, 'a phase belongs to a QEMU');
-      return writeRuntime(this.#runFolder, {
+      const record: RuntimeRecord = {
         schemaVersion: 1,
         vmId: this.#vmId,
         bootId: bootId(),
@@ -52,7 +55,9 @@ export class RunRecord {
         acceleration: this.acceleration,
         restores: this.restores,
         pauseReason: this.pauseReason,
-      });
+      };
+      await writeRuntime(this.#runFolder, record);
+      this.#onWritten(record);
     });
   }
 }

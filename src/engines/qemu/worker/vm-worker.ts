@@ -29,9 +29,11 @@ import { AGENT_CHANNEL, AGENT_PORT } from '../qemu-arguments.ts';
 import { SOCKETS } from '../sockets.ts';
 import { answerAboutChanges, mustNotBeBackedUp } from './changed-blocks.ts';
 import { GuestAgentLink } from './guest-agent-link.ts';
+import { Happenings } from './happenings.ts';
 import type { LiveMachine } from './live/live-machine.ts';
 import { reconcile } from './live/reconcile.ts';
 import { prepareSettings } from './live/settings.ts';
+import { measure } from './measure.ts';
 import { connectMonitor } from './monitor.ts';
 import { endStrays, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
 import { type Phase, RunRecord } from './run-record.ts';
@@ -65,6 +67,7 @@ const FLUSH_AND_QUIT_MS = 30_000;
 export class VmWorker {
   readonly #context: VmWorkerContext;
   readonly #record: RunRecord;
+  readonly #happenings: Happenings;
   #qemu: QemuProcess | undefined;
   #qmp: QmpClient | undefined;
   #agent: GuestAgentLink | undefined;
@@ -77,7 +80,8 @@ export class VmWorker {
   constructor(context: VmWorkerContext) {
     this.#context = context;
     this.#specification = context.definition.specification;
-    this.#record = new RunRecord(context.runFolder, context.definition.id);
+    this.#happenings = new Happenings(context.definition);
+    this.#record = new RunRecord(context.runFolder, context.definition.id, (record) => this.#happenings.phase(record));
   }
 
   get hasMachine(): boolean {
@@ -155,6 +159,8 @@ export class VmWorker {
         return {
           adapters: this.#record.phase === 'running' ? await this.#agentLink().ipAddresses(control.signal) : [],
         };
+      case 'measure':
+        return measure(this.#monitor(), this.#specification, await this.#agentLink().networkTraffic(control.signal));
       case 'change-tracking':
       case 'take-reference-point':
       case 'query-changes':
@@ -498,6 +504,7 @@ export class VmWorker {
   }
 
   #onEvent(event: QmpEvent): void {
+    this.#happenings.qemu(event);
     switch (event.name) {
       case 'SHUTDOWN': {
         if (this.#ending) return;
@@ -545,6 +552,7 @@ export class VmWorker {
           message: text.slice(0, 2000),
         }),
       );
+      await this.#happenings.ended(kind, text);
       await this.#forget();
     })();
     return this.#ending;
@@ -553,6 +561,7 @@ export class VmWorker {
   /** A start that came to nothing leaves no reason: whoever asked for it hears it. */
   async #endStart(qemu: QemuProcess): Promise<void> {
     await this.#teardown(qemu, true);
+    await this.#happenings.ended('failed', 'Its start failed.');
     await this.#forget();
   }
 

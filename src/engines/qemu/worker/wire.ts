@@ -50,6 +50,7 @@ export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('screenshot') }),
   z.strictObject({ id, op: z.literal('heartbeat') }),
   z.strictObject({ id, op: z.literal('ip-addresses') }),
+  z.strictObject({ id, op: z.literal('measure') }),
   z.strictObject({
     id,
     op: z.literal('change-tracking'),
@@ -95,6 +96,35 @@ export const ipAddressesSchema = z.object({
 });
 
 const size = z.int().min(0);
+export const measuredSchema = z.object({
+  /** The host threads of the virtual processors, in their order. */
+  processorThreads: z.array(z.int().min(1)).max(4096),
+  /** Null where it has no balloon. */
+  balloonBytes: size.nullable(),
+  disks: z
+    .array(
+      z.object({
+        driveId: guid,
+        readBytes: size,
+        writtenBytes: size,
+        readOperations: size,
+        writeOperations: size,
+      }),
+    )
+    .max(1024),
+  adapters: z
+    .array(
+      z.object({
+        macAddress: z.string().max(64),
+        receivedBytes: size,
+        sentBytes: size,
+        receivedPackets: size,
+        sentPackets: size,
+      }),
+    )
+    .max(256),
+});
+
 export const changeTrackingSchema = z.object({
   enabled: z.boolean(),
   newerChanges: z.boolean(),
