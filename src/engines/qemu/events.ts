@@ -29,10 +29,11 @@ export class QemuEventService implements EventService {
   async *follow(
     options: { readonly signal: AbortSignal } & Pick<EventQuery, 'vmId' | 'since'>,
   ): AsyncGenerator<HostEvent> {
-    const { signal, vmId, since = new Date() } = options;
+    const { signal, vmId, since } = options;
     await ensureFolder(this.#context.paths.home);
     await using sources = new Sources(this.#context, signal);
     await sources.add(vmId);
+    if (!since) await sources.next(); // what is there already happened before
     while (!signal.aborted) {
       const events = select(await sources.next(), { vmId, since });
       yield* events;
