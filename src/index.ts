@@ -131,6 +131,7 @@ export type {
   VmGeneration,
   VmInfo,
   VmMeasurement,
+  VmSettings,
   VmSpecification,
   VmState,
   VmSummary,

@@ -50,6 +50,7 @@ export const NOUNS: readonly Noun[] = [
       reset: () => import('./commands/vm/reset.ts'),
       delete: () => import('./commands/vm/delete.ts'),
       rename: () => import('./commands/vm/rename.ts'),
+      set: () => import('./commands/vm/set.ts'),
       logs: () => import('./commands/vm/logs.ts'),
       console: () => import('./commands/vm/console.ts'),
       screenshot: () => import('./commands/vm/screenshot.ts'),

@@ -11,3 +11,4 @@ export type StorageQos = HardDiskDrive['qos'];
 export type HostEvent = Awaited<ReturnType<HyperVFacade['listEvents']>>[number];
 export type OperationInfo = Awaited<ReturnType<HyperVFacade['listOperations']>>[number];
 export type VmMeasurement = Awaited<ReturnType<Vm['measure']>>;
+export type VmSettings = Parameters<Vm['set']>[0];

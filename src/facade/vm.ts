@@ -11,7 +11,16 @@ import type {
   SetHardDiskDriveOptions,
   VmLogs,
 } from '../host/index.ts';
-import type { DriveAddress, SnapshotType, VmInfo, VmMeasurement, VmState, WaitCondition } from '../model/index.ts';
+import type {
+  BootDevice,
+  DriveAddress,
+  SnapshotType,
+  VmInfo,
+  VmMeasurement,
+  VmSettings,
+  VmState,
+  WaitCondition,
+} from '../model/index.ts';
 import { Snapshot } from './snapshot.ts';
 
 /** One virtual machine. `id` and `name` are as they were when this object was made; what can change is asked for. */
@@ -81,6 +90,21 @@ export class Vm {
 
   rename(name: string): Promise<void> {
     return this.#host.vms.rename(this.id, name);
+  }
+
+  /**
+   * Changes settings, all that are given or none.
+   * @throws HvError `invalid-argument`; `invalid-state` where one needs the machine to be off
+   * @example
+   * await vm.set({ processorCount: 4, memoryBytes: 4 * 2 ** 30, notes: 'the web server' });
+   */
+  set(settings: VmSettings, options?: DryRun): Promise<VmInfo> {
+    return this.#host.vms.set(this.id, settings, options);
+  }
+
+  /** Drives in the order in which the firmware tries them, from the next start or reset on; the others come after. */
+  async setBootOrder(order: readonly BootDevice[]): Promise<void> {
+    await this.set({ bootOrder: order });
   }
 
   /** Forgets the machine; its disks stay unless `withDisks`. */

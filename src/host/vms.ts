@@ -1,6 +1,8 @@
 import type { LongOptions } from '../async/index.ts';
 import type { HvError } from '../errors/index.ts';
-import type { CreateVmOptions, VmInfo, VmSummary, WaitCondition } from '../model/index.ts';
+import type { CreateVmOptions, VmInfo, VmSettings, VmSummary, WaitCondition } from '../model/index.ts';
+
+import type { DryRun } from './storage.ts';
 
 /** Virtual machines. Machines are named by id here; `resolve` turns what a person typed into one. */
 export interface VmService {
@@ -76,6 +78,13 @@ export interface VmService {
 
   /** Windows: ModifySystemSettings, ElementName. @throws `invalid-argument`, `already-exists` */
   rename(vmId: string, name: string): Promise<void>;
+
+  /**
+   * Changes settings, all that are given or none. Boot order counts from the next start or reset. Windows:
+   * ModifySystemSettings, and ModifyResourceSettings for Msvm_ProcessorSettingData and Msvm_MemorySettingData.
+   * @throws `invalid-argument`; `invalid-state` where one of them needs the machine to be off; `no-space` (more memory than the host has)
+   */
+  set(vmId: string, settings: VmSettings, options?: DryRun): Promise<VmInfo>;
 
   /** What the machine's serial port and its engine wrote, last part first to be cut. */
   logs(vmId: string, options?: { readonly maxBytes?: number }): Promise<VmLogs>;

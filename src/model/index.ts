@@ -64,6 +64,7 @@ export {
 export { validQos } from './storage-qos.ts';
 export type { SwitchInfo, SwitchType } from './switch.ts';
 export type { VmInfo, VmSummary, WaitCondition } from './vm-info.ts';
+export { type VmSettings, withSettings } from './vm-settings.ts';
 export {
   type CreateVmOptions,
   DEFAULT_MEMORY_BYTES,

@@ -117,7 +117,8 @@ export function validCreateOptions(options: CreateVmOptions): CreateVmOptions & 
   };
 }
 
-function validMemory(bytes: number): number {
+/** @throws HvError `invalid-argument` */
+export function validMemory(bytes: number): number {
   if (!Number.isSafeInteger(bytes) || bytes < MIN_MEMORY_BYTES || bytes > MAX_MEMORY_BYTES) {
     refuse('memory', bytes, 'Use 32M to 12T, in whole megabytes.');
   }
@@ -125,7 +126,8 @@ function validMemory(bytes: number): number {
   return bytes;
 }
 
-function validProcessorCount(count: number): number {
+/** @throws HvError `invalid-argument` */
+export function validProcessorCount(count: number): number {
   if (!Number.isSafeInteger(count) || count < 1 || count > MAX_PROCESSORS) {
     refuse('processor count', count, `Use a whole number from 1 to ${MAX_PROCESSORS}.`);
   }

@@ -416,6 +416,28 @@ describe('snapshots', () => {
   });
 });
 
+describe('vm set', () => {
+  it('changes what is given, and shows the machine', async () => {
+    double.add({ name: 'web1' });
+    const { stdout } = await hv(['vm', 'set', 'web1', '--cpus', '4', '--notes', 'Ann', '--group', 'a', '--group', 'b']);
+    expect(stdout).toBe('Changed processor count, notes, groups of web1.\n');
+    expect((await hv(['vm', 'info', 'web1'])).stdout).toMatch(/vCPUs:\s+4\n.*Groups:\s+a, b\n/s);
+    const { stdout: json } = await hv(['vm', 'set', 'web1', '--no-notes', '--json']);
+    expect(JSON.parse(json)).toMatchObject({ processorCount: 4, notes: '', groups: ['a', 'b'] });
+  });
+
+  it('changes nothing with --dry-run, without a setting, or while it runs', async () => {
+    double.add({ name: 'web1', state: 'Running' });
+    expect((await hv(['vm', 'set', 'web1', '--notes', 'x', '--dry-run'])).stdout).toMatch(
+      /would change notes of "web1"/i,
+    );
+    expect((await hv(['vm', 'set', 'web1'])).status).toBe(2);
+    expect((await hv(['vm', 'set', 'web1', '--memory', '4G'])).status).toBe(4);
+    expect((await hv(['vm', 'set', 'web1', '--boot-order', 'scsi:0:7'])).status).toBe(3);
+    expect(double.changes).toEqual([]);
+  });
+});
+
 describe('events, operations and measure', () => {
   const user = { uid: 1000, name: 'ann', behalfOf: null };
   const operation = {

@@ -18,6 +18,7 @@ import {
   type VmState,
   validCreateOptions,
   validName,
+  withSettings,
 } from '../../src/model/index.ts';
 import { DoubleStorage } from './storage-double.ts';
 
@@ -138,6 +139,19 @@ export class HostDouble {
       rename: async (id, name) => {
         this.changes.push(`rename ${name}`);
         this.machines.set(id, { ...this.#get(id), name: validName(name) });
+      },
+      set: async (id, settings, options) => {
+        const info = this.#get(id);
+        const { processorCount, memoryBytes, notes, groups, checkpoints, firmware } = withSettings(
+          { ...info, allowedParents: [] },
+          settings,
+          info.state,
+        );
+        const changed = { ...info, processorCount, memoryBytes, notes, groups, checkpoints, firmware };
+        if (options?.dryRun === true) return changed;
+        this.changes.push(`set ${info.name}`);
+        this.machines.set(id, changed);
+        return changed;
       },
       logs: async () => this.logs,
       console: async () => ({ path: this.consolePath }),

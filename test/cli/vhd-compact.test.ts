@@ -75,7 +75,8 @@ it('says why a volume is left alone, and looks at zeros only when told so', asyn
   }
   const ran = await hv(path);
   expect(ran.stdout).toContain('At 0 bytes: fat16, left alone (dirty): its dirty flag is set\n');
-  expect(ran.stdout).toContain('from 36 MiB to 35 MiB: 1 MiB of zeros');
+  // Zeros inside the blocks that stay become holes, too.
+  expect(ran.stdout).toMatch(/from 36 MiB to 35 MiB: 1[.]\d+ MiB of zeros/);
   const zeros = await hv(path, '--zero-only');
   expect(zeros.stdout).toMatch(
     /^Compacted .* from 35 MiB to 35 MiB: 0 bytes of zeros, 0 bytes of unmapped blocks\.\n$/,

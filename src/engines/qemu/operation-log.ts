@@ -24,6 +24,7 @@ const RECORDED: { readonly [S in keyof Services]?: Methods<Services[S]> } = {
     reset: 'vm',
     delete: 'vm',
     rename: 'vm',
+    set: 'vm',
   },
   storage: {
     addHardDiskDrive: 'vm',

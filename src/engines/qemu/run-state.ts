@@ -2,7 +2,7 @@ import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, poll } from '../../async/index.ts';
 import { fromSystemError, HvError, isHvError, isSystemError } from '../../errors/index.ts';
-import { judgeMove } from '../../model/index.ts';
+import { judgeMove, type VmSpecification } from '../../model/index.ts';
 import { ensureFolders, removeRuntime, type VmDefinition } from '../../state/index.ts';
 import { isAlive, processOwner, readMemory, requireProgram } from '../../system/index.ts';
 import type { EngineContext } from './context.ts';
@@ -67,13 +67,7 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
   const firmware = specification.generation === 2 ? await requireFirmware() : null;
   const images = specification.dvdDrives.flatMap(({ path }) => path ?? []);
   for (const path of [...specification.hardDiskDrives.map((drive) => drive.path), ...images]) await requireFile(path);
-  const memory = readMemory();
-  if (specification.memoryBytes > memory.totalBytes) {
-    throw new HvError('no-space', `"${specification.name}" wants more memory than this host has`, {
-      detail: { memoryBytes: specification.memoryBytes, hostMemoryBytes: memory.totalBytes },
-      hint: 'Make it anew with less memory, on the same disk; or run it on a larger host.',
-    });
-  }
+  mustFitHost(specification);
   await ensureFolders(context.paths); // a restart of the host emptied the folder of run folders
   await makeRunFolder(context.runFolder(definition.id), definition.user);
   await removeRuntime(context.runFolder(definition.id));
@@ -92,6 +86,16 @@ async function prepareStart(context: EngineContext, definition: VmDefinition): P
   }
   if (prepared !== definition) await context.store.save(prepared);
   return prepared;
+}
+
+/** @throws HvError `no-space`: the host has less memory than the machine wants */
+export function mustFitHost({ name, memoryBytes }: VmSpecification): void {
+  const { totalBytes } = readMemory();
+  if (memoryBytes <= totalBytes) return;
+  throw new HvError('no-space', `"${name}" wants more memory than this host has`, {
+    detail: { memoryBytes, hostMemoryBytes: totalBytes },
+    hint: `Give it less: hv vm set ${JSON.stringify(name)} --memory 2G`,
+  });
 }
 
 async function requireFile(path: string): Promise<void> {

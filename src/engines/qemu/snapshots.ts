@@ -70,6 +70,7 @@ export class QemuSnapshotService implements SnapshotService {
     const wanted = validName(name, 'snapshot name');
     return this.#context.withLock(vmId, long.signal, async (found) => {
       await judge(this.#context, found, 'createSnapshot');
+      mustAllowSnapshots(found);
       mustHaveOwnDisks(found);
       if (found.snapshots.some((snapshot) => nameKey(snapshot.name) === nameKey(wanted))) {
         throw new HvError('already-exists', `a snapshot named ${JSON.stringify(wanted)} exists already`, {
@@ -267,6 +268,15 @@ function withLayers(
       path: join(definition.dataPath, layerFile(layerId, drive)),
     })),
   };
+}
+
+/** Its owner may have said that there shall be none. */
+function mustAllowSnapshots({ id, specification: { name, checkpoints } }: VmDefinition): void {
+  if (checkpoints.type !== 'Disabled') return;
+  throw new HvError('invalid-state', `snapshots of "${name}" are disabled`, {
+    detail: { id, vm: name, checkpointType: checkpoints.type },
+    hint: `Allow them: hv vm set ${JSON.stringify(name)} --checkpoints Standard`,
+  });
 }
 
 /** A VHD Set has snapshots of its own: a machine's layers on its disk would be lost with the next one that is applied. */

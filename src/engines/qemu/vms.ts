@@ -2,10 +2,20 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, sleep, throwIfAborted } from '../../async/index.ts';
 import { HvError, invariant, isHvError } from '../../errors/index.ts';
-import type { ConsoleEndpoint, VmLogs, VmService } from '../../host/index.ts';
-import { type CreateVmOptions, type VmInfo, type VmSummary, validName, type WaitCondition } from '../../model/index.ts';
+import type { ConsoleEndpoint, DryRun, VmLogs, VmService } from '../../host/index.ts';
+import {
+  type CreateVmOptions,
+  type VmInfo,
+  type VmSettings,
+  type VmSpecification,
+  type VmSummary,
+  validName,
+  type WaitCondition,
+  withSettings,
+} from '../../model/index.ts';
 import { type VmDefinition, vmPaths } from '../../state/index.ts';
 import { isAlive } from '../../system/index.ts';
+import { changeSettings } from './change-settings.ts';
 import type { EngineContext } from './context.ts';
 import { createVm, planVm, requireFreeName } from './create-vm.ts';
 import { readTail, removeDataFolder } from './data-folder.ts';
@@ -13,7 +23,7 @@ import type { QemuDiskService } from './disks.ts';
 import type { QemuGuestService } from './guest.ts';
 import { finishPending, isOwnLayer, simplifyLayers } from './layers.ts';
 import { type Observation, observe, uptimeSeconds } from './observe.ts';
-import { discardSavedState, forceOff, judge, saveMachine, startMachine } from './run-state.ts';
+import { discardSavedState, forceOff, judge, mustFitHost, saveMachine, startMachine } from './run-state.ts';
 import { SOCKETS } from './sockets.ts';
 import { ownedFiles, removeOwnedFile } from './unfinished.ts';
 import { order } from './worker/client.ts';
@@ -64,9 +74,8 @@ export class QemuVmService implements VmService {
       observation.state === 'Running'
         ? await Promise.all([this.#guest.heartbeat(vmId), this.#guest.ipAddresses(vmId)])
         : [null, []];
-    const { allowedParents: _internal, ...settings } = definition.specification;
     return {
-      ...settings,
+      ...settingsOf(definition.specification),
       ...summarize(definition, observation),
       creationTime: definition.creationTime,
       stateReason: observation.reason,
@@ -237,6 +246,16 @@ export class QemuVmService implements VmService {
     });
   }
 
+  async set(vmId: string, settings: VmSettings, options: DryRun = {}): Promise<VmInfo> {
+    return this.#context.withLock(vmId, undefined, async (definition) => {
+      const { state } = await observe(this.#context, definition);
+      const specification = withSettings(definition.specification, settings, state);
+      if (settings.memoryBytes !== undefined) mustFitHost(specification);
+      if (options.dryRun !== true) await changeSettings(this.#context, definition, { ...definition, specification });
+      return { ...(await this.info(vmId)), ...settingsOf(specification) };
+    });
+  }
+
   async logs(vmId: string, options: { readonly maxBytes?: number } = {}): Promise<VmLogs> {
     const { maxBytes = LOG_BYTES } = options;
     const { dataPath } = await this.#context.store.load(vmId);
@@ -306,6 +325,12 @@ export class QemuVmService implements VmService {
     await using worker = await this.#context.worker(vmId);
     await worker.call(order({ op }));
   }
+}
+
+/** What `info` shows of a definition as it stands there. */
+function settingsOf(specification: VmSpecification): Omit<VmSpecification, 'allowedParents' | 'networkAdapters'> {
+  const { allowedParents: _paths, networkAdapters: _adapters, ...settings } = specification;
+  return settings;
 }
 
 function summarize(definition: VmDefinition, observation: Observation): VmSummary {

@@ -39,7 +39,8 @@ export const networkInterfacesReply = z
         'ip-addresses': z.array(ipAddress).max(1024).optional(),
         statistics: z
           .object({ 'rx-bytes': count, 'tx-bytes': count, 'rx-packets': count, 'tx-packets': count })
-          .optional(),
+          .optional()
+          .catch(undefined), // counted or not, the addresses are worth having
       })
       .transform((entry) => ({
         name: entry.name,

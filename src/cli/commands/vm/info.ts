@@ -41,7 +41,12 @@ export function showVm(info: VmInfo, output: Output): Promise<string> {
     ['Hard disks', drives.join('\n') || 'none'],
     ['DVD drives', dvds.join('\n') || null],
     ['Network', adapters.join('\n') || 'none'],
-    ['Snapshots', String(info.snapshotCount)],
+    [
+      'Snapshots',
+      info.checkpoints.type === 'Disabled' ? `${info.snapshotCount}, disabled` : String(info.snapshotCount),
+    ],
+    ['Groups', info.groups.join(', ') || null],
+    ['Notes', info.notes || null],
     ['Created', showTime(info.creationTime)],
     ['Definition', info.configurationPath],
     ['Processes', processes],
