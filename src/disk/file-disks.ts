@@ -106,9 +106,9 @@ export class FileDisks {
     return mergeVhd(resolve(path), options);
   }
 
-  async #refuseUsed(path: string, usedPath: string): Promise<void> {
+  async #refuseUsed(path: string, usedPath: string, judged: ReadonlySet<string> = new Set()): Promise<void> {
     for (const { id, name, conflict } of await this.users(usedPath)) {
-      if (conflict === null) continue;
+      if (conflict === null || judged.has(id)) continue;
       throw new HvError('in-use', `${path} is used by the machine "${name}", ${conflict}`, {
         detail: { path, vm: name, id, conflict },
         hint: 'Change it through the machine, or use --force.',
@@ -316,13 +316,20 @@ export class FileDisks {
    */
   async mayChange(path: string, options: MayChangeOptions = {}): Promise<void> {
     if (options.force === true) return;
-    await this.#refuseUsed(path, resolve(path));
+    await this.#mayChange(path, options, new Set());
+    const leafPath = isVhdSet(path) ? leafOf(path) : undefined;
+    if (leafPath === undefined) return;
+    // Whoever uses the set stands on its disk, too, and has been judged.
+    const ofSet = (await this.users(resolve(path))).map(({ id }) => id);
+    await this.#mayChange(leafPath, options, new Set(ofSet));
+  }
+
+  async #mayChange(path: string, options: MayChangeOptions, judged: ReadonlySet<string>): Promise<void> {
+    await this.#refuseUsed(path, resolve(path), judged);
     // A machine may use the file through its set.
     for (const { setPath } of setsOf(path)) await this.#refuseUsed(path, setPath);
     refuseKept(path, false);
     await refuseParent(path, options);
-    const leafPath = isVhdSet(path) ? leafOf(path) : undefined;
-    if (leafPath !== undefined) await this.mayChange(leafPath, options);
   }
 }
 
