@@ -18,7 +18,7 @@ const DISKS = {
   dense: { sizeMib: Number(process.env.HV_BENCH_DENSE_MIB ?? 1024), dataMib: undefined },
 };
 
-/** What is copied into what. Targets of the ratio qemu-img / hv, and of hv / cp. */
+/** What is copied into what. Targets of the ratio qemu-img / hv, and of hv / cp; synced: also against qemu-img and a sync of its file. */
 const TESTS = [
   { disk: 'sparse', from: 'vhdx', to: 'vhdx', target: 3 },
   { disk: 'sparse', from: 'vhdx', to: 'raw', target: 3, cpTarget: 1.5 },
@@ -29,8 +29,12 @@ const TESTS = [
   { disk: 'dense', from: 'vhdx', to: 'vhdx', target: 1.0, cpuTarget: 0.8 },
   { disk: 'dense', from: 'raw', to: 'vhd', target: 1.0, cpuTarget: 0.8 },
   { disk: 'dense', from: 'vhd', to: 'raw', target: 1.0, cpuTarget: 0.8 },
-  { disk: 'dense', from: 'qcow2', to: 'vhdx' },
-  { disk: 'dense', from: 'vhdx', to: 'qcow2' },
+  { disk: 'dense', from: 'qcow2', to: 'vhdx', target: 1.0, cpuTarget: 0.8, isSynced: true },
+  { disk: 'dense', from: 'vhdx', to: 'qcow2', target: 1.0, cpuTarget: 0.8, isSynced: true },
+  { disk: 'dense', from: 'raw', to: 'qcow2', target: 1.0, cpuTarget: 0.8, isSynced: true },
+  { disk: 'dense', from: 'vhdx', to: 'vmdk', target: 1.0, cpuTarget: 0.8, isSynced: true },
+  { disk: 'dense', from: 'vhdx', to: 'vdi', target: 1.0, cpuTarget: 0.8, isSynced: true },
+  { disk: 'sparse', from: 'vhdx', to: 'qcow2' },
 ];
 
 const QEMU_FORMAT = { vhd: 'vpc' };
@@ -64,6 +68,7 @@ async function measure(context, test, sources, convertVhd) {
   const contestants = {
     hv: () => convertVhd(source, target),
     'qemu-img': () => qemuConvert(test.from, source, test.to, target),
+    ...(test.isSynced ? { synced: () => qemuConvertSynced(test.from, source, test.to, target) } : {}),
     ...(test.cpTarget === undefined ? {} : { cp: () => runProgram('cp', ['--sparse=always', raw, target]) }),
   };
   const figures = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
@@ -78,6 +83,7 @@ async function measure(context, test, sources, convertVhd) {
   }
   const rows = [rowOf(nameOf(test), figures.hv, figures['qemu-img'], { target: test.target })];
   if (test.cpuTarget !== undefined) rows.push(cpuRowOf(nameOf(test), figures, test.cpuTarget));
+  if (test.isSynced) rows.push(rowOf(`${nameOf(test)}, against qemu-img and sync`, figures.hv, figures.synced, {}));
   if (test.cpTarget !== undefined) {
     rows.push(
       rowOf(`${nameOf(test)}, against cp`, figures.hv, figures.cp, { target: test.cpTarget, isLowerBetter: true }),
@@ -135,6 +141,11 @@ function cpuSeconds() {
 function qemuConvert(from, source, to, target) {
   const format = (name) => QEMU_FORMAT[name] ?? name;
   return runProgram('qemu-img', ['convert', '-f', format(from), '-O', format(to), source, target]);
+}
+
+async function qemuConvertSynced(from, source, to, target) {
+  await qemuConvert(from, source, to, target);
+  await runProgram('sync', ['--data', target]);
 }
 
 /** A raw file, and copies of it in other formats, made by qemu-img where it can so that both read what a third wrote. */

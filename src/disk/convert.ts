@@ -1,15 +1,15 @@
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { throwIfAborted } from '../async/index.ts';
-import { checkedImage, type NewImage } from './create-file.ts';
-import type { DiskFormat } from './disk-format.ts';
+import { checkedImage } from './create-file.ts';
 import { imageFormatOf, isForeign } from './image-format.ts';
 import { failureOf, NewFile } from './new-file.ts';
-import { startImage } from './transfer/bulk-image.ts';
+import { type BulkImage, startImage } from './transfer/bulk-image.ts';
 import {
   type ConvertOptions,
   type ConvertResult,
   checkTarget,
   idFor,
+  mustBeForeignSize,
   mustHaveRoom,
   mustHaveVhdSectors,
   newPath,
@@ -27,9 +27,9 @@ export type { ConvertOptions, ConvertResult } from './transfer/conversion.ts';
  * space in it. The target is whole and durable under its name, or not there at all; a file is never replaced. An abort
  * or a failure leaves nothing behind; the source is locked against writers meanwhile.
  *
- * qcow2, vmdk and vdi go through qemu-img. Those that name other files (backing files, data files, extents) are refused.
+ * qcow2, vmdk and vdi are read through qemu-img. Those that name other files (backing files, data files, extents) are refused.
  * @throws HvError `already-exists`, `not-found`, `in-use`, `corrupt`, `parent-changed`, `unsupported`, `invalid-argument`,
- *   `missing-dependency` (qemu-img), `process-failed`, `no-space`, `permission-denied`, `io`, `aborted`
+ *   `missing-dependency` and `process-failed` (qemu-img, for those three), `no-space`, `permission-denied`, `io`, `aborted`
  */
 export async function convertVhd(
   sourcePath: string,
@@ -62,11 +62,7 @@ async function convertSource(source: DiskSource, target: Target, options: Conver
     const { convertToChild } = await import('./transfer/convert-to-child.ts');
     return convertToChild(source, target, options);
   }
-  if (isForeign(format)) {
-    const { convertToForeign } = await import('./transfer/convert-to-foreign.ts');
-    return convertToForeign(source, { ...target, format }, options);
-  }
-  const image = plan(source, { format, type }, options);
+  const image = plan(source, { path, format, type }, options);
   mustHaveRoom(source, path, type === 'fixed' ? { totalBytes: image.spec.virtualSizeBytes } : {});
   if (options.dryRun === true) return resultOf(source, target, image.spec, undefined, 0);
   const file = new NewFile(path);
@@ -91,11 +87,15 @@ async function convertSource(source: DiskSource, target: Target, options: Conver
 /** What the target is to be. @throws HvError `invalid-argument` */
 function plan(
   source: DiskSource,
-  { format, type }: { readonly format: DiskFormat; readonly type: 'fixed' | 'dynamic' },
+  { path, format, type }: Target & { readonly type: 'fixed' | 'dynamic' },
   options: ConvertOptions,
-): NewImage {
+): BulkImage {
   const logical = options.logicalSectorSizeBytes ?? source.logicalSectorSizeBytes;
   const virtualSizeBytes = sizeFor(source, format === 'vhdx' ? logical : 512, options);
+  if (isForeign(format)) {
+    mustBeForeignSize(format, virtualSizeBytes);
+    return { format, spec: { type: 'dynamic', virtualSizeBytes, fileName: basename(path) } };
+  }
   if (format === 'raw') return checkedImage({ format, spec: { type, virtualSizeBytes } });
   if (format === 'vhd') {
     mustHaveVhdSectors(source, options);

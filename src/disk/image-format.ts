@@ -1,7 +1,7 @@
 import { extname } from 'node:path';
 import { type DiskFormat, formatOf } from './disk-format.ts';
 
-/** Formats of other virtual machine programs, which hv reads and writes through qemu-img. */
+/** Formats of other virtual machine programs, which hv makes itself and reads through qemu-img. */
 export const FOREIGN_FORMATS = ['qcow2', 'vmdk', 'vdi'] as const;
 export type ForeignFormat = (typeof FOREIGN_FORMATS)[number];
 

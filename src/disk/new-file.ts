@@ -19,8 +19,6 @@ import { lockDiskImage, nameUnnamedFile, openUnnamedFile } from '../system/index
 import { lockedStore, type OpenFile, type WriteAccess, writeAccessTo } from './open-file.ts';
 
 export interface NewFileOptions {
-  /** Default true. Without, another program can fill it. */
-  readonly lock?: boolean;
   /** An open file whose name, owner and rights it takes over when it is whole: path and descriptor. The caller has locked it. */
   readonly replaces?: { readonly path: string; readonly fd: number } | undefined;
 }
@@ -57,7 +55,7 @@ export class NewFile {
       throw fromSystemError(error, `could not create ${path}`, { path });
     }
     try {
-      const lock = options.lock === false ? undefined : lockDiskImage(fd, 'write', this.path);
+      const lock = lockDiskImage(fd, 'write', this.path);
       this.store = lockedStore(fd, this.path, lock, false);
       this.#writeAccess = writeAccessTo(fd, this.path, lock);
     } catch (error) {
@@ -68,7 +66,7 @@ export class NewFile {
   }
 
   /**
-   * Makes it durable and gives it its name. The file stays open, and locked where it was.
+   * Makes it durable and gives it its name. The file stays open, and locked.
    * @throws HvError `already-exists`, `no-space`, `permission-denied`, `io`
    */
   publish(): OpenFile {

@@ -3,10 +3,14 @@
  * the tables once at the end. The caller moves the payload; what it does not write reads as zero.
  */
 export interface BulkTarget {
-  /** What is written never crosses a multiple of this at once; Infinity where the bytes lie in a row. */
-  readonly blockSizeBytes: number;
-  /** Where a byte of the disk lies in the file; its block gets its place with the first question. */
-  position(offset: number): number;
+  /** Where bytes of the disk lie in the file: as many of them, from `offset` on, as lie there in a row. Their blocks get their places with the first question. */
+  place(offset: number, length: number): BulkPlace;
   /** Writes the tables. The file is whole afterwards, but for a flush. */
   finish(): void;
+}
+
+export interface BulkPlace {
+  readonly fileOffset: number;
+  /** At least 1, at most what was asked for. */
+  readonly length: number;
 }

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { openVhd } from '../../src/disk/index.ts';
 import { seededRandom } from '../../src/store/testing/fault-store.ts';
 
@@ -48,4 +48,29 @@ export async function contentsOf(path: string, allowParents: readonly string[] =
 /** Everything in a folder, hidden files too. */
 export function filesIn(folder: string): string[] {
   return readdirSync(folder).sort();
+}
+
+/** Waits until this process runs qemu-img with that command, and answers its number. */
+export async function runningQemuImg(command: string): Promise<number> {
+  for (;;) {
+    for (const pid of childrenOfThisProcess()) {
+      const words = wordsOf(pid);
+      if (words[0]?.endsWith('qemu-img') && words[1] === command) return pid;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+function childrenOfThisProcess(): number[] {
+  return readdirSync('/proc/self/task').flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, 'latin1').split(' ').filter(Boolean).map(Number),
+  );
+}
+
+function wordsOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+  } catch {
+    return []; // It has ended.
+  }
 }

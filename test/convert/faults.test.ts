@@ -6,10 +6,10 @@ import { compareVhds, convertVhd, createVhd, openVhd } from '../../src/disk/inde
 import { isRoot } from '../../src/system/index.ts';
 import { describeBuilt, hv } from '../cli/built.ts';
 import { hasProgram, TemporaryFolder } from '../vhdx/tools.ts';
-import { contentsOf, filesIn, MIB, sparseContents } from './disks.ts';
+import { contentsOf, filesIn, MIB, qemuImg, runningQemuImg, sparseContents } from './disks.ts';
 
 const needsQemu = test.skipIf(!hasProgram('qemu-img'));
-const TARGETS = ['out.raw', 'out.vhdx', 'out.vhd', 'child.vhdx'];
+const TARGETS = ['out.raw', 'out.vhdx', 'out.vhd', 'child.vhdx', 'out.qcow2', 'out.vmdk', 'out.vdi'];
 
 function optionsFor(folder: TemporaryFolder, name: string): { parentPath?: string } {
   return name.startsWith('child') ? { parentPath: folder.file('base.vhdx') } : {};
@@ -54,13 +54,24 @@ describe('a copy that is cut short leaves nothing behind', () => {
     });
   }
 
-  needsQemu('by an abort while qemu-img works', async () => {
+  needsQemu('by an abort while qemu-img unpacks the source, or by its death', async () => {
     using folder = new TemporaryFolder();
-    const source = await denseDisk(folder, 96);
+    const packed = folder.file('packed.qcow2');
+    qemuImg('convert', '-c', '-f', 'raw', '-O', 'qcow2', await denseDisk(folder, 24), packed);
     const before = filesIn(folder.path);
-    for (const afterMs of [1, 15, 40]) {
-      const signal = AbortSignal.timeout(afterMs);
-      await expect(convertVhd(source, folder.file('out.qcow2'), { signal })).rejects.toMatchObject({ code: 'aborted' });
+    for (const target of ['out.vhdx', 'out.vdi']) {
+      const controller = new AbortController();
+      const aborted = convertVhd(packed, folder.file(target), { signal: controller.signal });
+      const stopped = runningQemuImg('convert').then((pid) => {
+        process.kill(pid, 'SIGSTOP');
+        controller.abort();
+      });
+      await expect(aborted).rejects.toMatchObject({ code: 'aborted' });
+      await stopped;
+      const failed = convertVhd(packed, folder.file(target));
+      const killed = runningQemuImg('convert').then((pid) => process.kill(pid, 'SIGKILL'));
+      await expect(failed).rejects.toMatchObject({ code: 'process-failed' });
+      await killed;
       expect(filesIn(folder.path)).toEqual(before);
     }
   });
@@ -97,9 +108,9 @@ describe('a copy that is cut short leaves nothing behind', () => {
 });
 
 describeBuilt('a process that is killed while it copies', () => {
-  for (const name of [...TARGETS, 'out.qcow2']) {
-    const only = name.endsWith('.qcow2') ? needsQemu : test;
-    only(`has made the whole of ${name}, or nothing`, async () => {
+  for (const name of TARGETS) {
+    const isForeign = /\.(qcow2|vmdk|vdi)$/.test(name);
+    (isForeign ? needsQemu : test)(`has made the whole of ${name}, or nothing`, async () => {
       using folder = new TemporaryFolder();
       const source = await denseDisk(folder, 96);
       const before = filesIn(folder.path);
@@ -146,7 +157,7 @@ describe.skipIf(!isRoot())('a file system that fills up (needs root: it mounts a
 
   test('is seen before anything is made, where it can be', async () => {
     await withSmall('4m', async (small, source) => {
-      for (const name of ['out.raw', 'out.vhdx', 'out.vhd']) {
+      for (const name of TARGETS.filter((target) => target.startsWith('out'))) {
         await expect(convertVhd(source, join(small, name))).rejects.toMatchObject({
           code: 'no-space',
           detail: { neededBytes: 6 * MIB },
@@ -161,8 +172,7 @@ describe.skipIf(!isRoot())('a file system that fills up (needs root: it mounts a
 
   test('while the copy is made ends it, and nothing of it stays', async () => {
     await withSmall('6400k', async (small, source) => {
-      const names = ['out.vhdx', ...(hasProgram('qemu-img') ? ['out.qcow2'] : [])];
-      for (const name of names) {
+      for (const name of ['out.vhdx', 'out.vdi']) {
         await expect(convertVhd(source, join(small, name))).rejects.toMatchObject({ code: 'no-space' });
         expect(filesIn(small)).toEqual([]);
         expect(Number(execFileSync('df', ['--output=used', small], { encoding: 'utf8' }).split('\n')[1])).toBe(0);

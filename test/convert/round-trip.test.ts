@@ -1,4 +1,5 @@
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import {
   checkVhd,
@@ -15,6 +16,7 @@ import { contentsOf, filesIn, MIB, qemuImg, qemuSaysEqual, sparseContents } from
 
 const SIZE_BYTES = 24 * MIB + 1536;
 const needsQemu = test.skipIf(!hasProgram('qemu-img'));
+const SEVEN_ZIP = ['7zz', '7z'].find(hasProgram);
 
 /** Every own form of a disk, by the name of its file. */
 const OWN = [
@@ -85,6 +87,7 @@ describe('a disk that is converted', () => {
         const result = await convertVhd(source, path, options);
         expect(result).toMatchObject({ virtualSizeBytes: SIZE_BYTES, type: 'dynamic' });
         expect(qemuSaysEqual(raw, path)).toBe(true);
+        qemuCheck(path, result.format);
         expect(await compareVhds(path, raw, { strict: true })).toMatchObject({ equal: true });
         for (const second of source === raw ? SECOND : []) {
           const copy = folder.file(second.name);
@@ -93,6 +96,64 @@ describe('a disk that is converted', () => {
         }
       }
       expect(filesIn(folder.path).filter((file) => file.startsWith('.'))).toEqual([]);
+    });
+  }
+
+  for (const { name } of FOREIGN) {
+    needsQemu(`to ${name} is sound after qemu has written all over it`, async () => {
+      using made = folderWithRaw(3);
+      const { folder, raw } = made;
+      const path = folder.file(name);
+      const { format } = await convertVhd(raw, path, { sizeBytes: 40 * MIB });
+      const twin = folder.file('twin.raw');
+      writeFileSync(twin, made.contents);
+      truncateSync(twin, 40 * MIB);
+      expect(qemuSaysEqual(twin, path)).toBe(true);
+      const writes = [0, 4.5, 11, 23.9, 39].flatMap((at, index) => [
+        '-c',
+        `write -P ${index + 1} ${Math.floor(at * 16) * 65_536} 700k`,
+      ]);
+      for (const [file, driver] of [
+        [path, format],
+        [twin, 'raw'],
+      ] as const) {
+        execFileSync('qemu-io', ['-f', driver, ...writes, file], { stdio: 'pipe' });
+      }
+      qemuCheck(path, format);
+      expect(qemuSaysEqual(twin, path)).toBe(true);
+    });
+
+    test.skipIf(SEVEN_ZIP === undefined)(`to ${name} is what 7-Zip reads`, async () => {
+      using made = folderWithRaw(4);
+      const { folder, raw, contents } = made;
+      const path = folder.file(name);
+      await convertVhd(raw, path);
+      const unpacked = execFileSync(
+        SEVEN_ZIP ?? '7zz',
+        ['x', `-t${name.slice('other.'.length, 'other.'.length + 4)}`, '-so', path],
+        {
+          maxBuffer: 2 * SIZE_BYTES,
+          stdio: ['ignore', 'pipe', 'pipe'],
+        },
+      );
+      expect(contents.equals(unpacked)).toBe(true);
+    });
+
+    needsQemu(`to ${name} takes no space for zeros, however large the disk`, async () => {
+      using folder = new TemporaryFolder();
+      const sizeBytes = 3 * 2 ** 40;
+      const source = folder.file('large.vhdx');
+      await createVhd(source, { sizeBytes });
+      await using disk = await openVhd(source);
+      const bytes = Buffer.alloc(300_000, 9);
+      for (const at of [0, 2 ** 40 + 12_288, sizeBytes - bytes.length]) disk.write(at, bytes, 0, bytes.length);
+      await disk.close();
+      const path = folder.file(name);
+      const { allocatedBytes, virtualSizeBytes, format } = await convertVhd(source, path);
+      expect(virtualSizeBytes).toBe(sizeBytes);
+      expect(allocatedBytes).toBeLessThan(20 * MIB);
+      qemuCheck(path, format);
+      expect(await compareVhds(source, path, { strict: true })).toMatchObject({ equal: true });
     });
   }
 
@@ -272,6 +333,20 @@ describe('chains', () => {
     for (const { name, options } of SECOND) {
       await convertVhd(leaf, folder.file(name), options);
       expect(contents.equals(await contentsOf(folder.file(name)))).toBe(true);
+    }
+  });
+
+  needsQemu("are flattened into other programs' formats", async () => {
+    using folder = new TemporaryFolder();
+    const { leaf, contents } = await chain(folder);
+    const flat = folder.file('flat.raw');
+    writeFileSync(flat, contents);
+    for (const { name } of FOREIGN) {
+      const path = folder.file(name);
+      const { format, copiedBytes } = await convertVhd(leaf, path);
+      expect(copiedBytes).toBeLessThan(SIZE_BYTES);
+      qemuCheck(path, format);
+      expect(qemuSaysEqual(flat, path)).toBe(true);
     }
   });
 

@@ -16,9 +16,9 @@ export function hasProgram(name: string): boolean {
 }
 
 /** qemu-img's verdict on a file: throws with its words when it finds anything wrong. */
-export function qemuCheck(path: string): void {
+export function qemuCheck(path: string, format = 'vhdx'): void {
   const answer = JSON.parse(
-    execFileSync('qemu-img', ['check', '--output=json', '-f', 'vhdx', path], { stdio: 'pipe' }).toString(),
+    execFileSync('qemu-img', ['check', '--output=json', '-f', format, path], { stdio: 'pipe' }).toString(),
   );
   const errors = Number(answer['check-errors']) + Number(answer.corruptions ?? 0) + Number(answer.leaks ?? 0);
   if (errors > 0) throw new Error(`qemu-img check: ${JSON.stringify(answer)}`);

@@ -38,7 +38,9 @@ describe.each(SHAPES)('%s that is filled in one pass', (_what, image) => {
     const target = startImage(store, image);
     // In no order: blocks get their places as they come.
     for (const [offset, value] of pieces) {
-      store.write(target.position(offset), new Uint8Array(PIECE_BYTES).fill(value), 0, PIECE_BYTES);
+      const { fileOffset, length } = target.place(offset, PIECE_BYTES);
+      expect(length).toBe(PIECE_BYTES);
+      store.write(fileOffset, new Uint8Array(PIECE_BYTES).fill(value), 0, length);
     }
     target.finish();
     store.flushSync();

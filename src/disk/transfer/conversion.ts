@@ -6,9 +6,12 @@ import { fromSystemError, HvError } from '../../errors/index.ts';
 import type { DiskType } from '../../formats/disk-image.ts';
 import { VHD_SECTOR_BYTES } from '../../formats/vhd/index.ts';
 import type { FileStore } from '../../store/index.ts';
-import { type ImageFormat, isForeign } from '../image-format.ts';
+import { type ForeignFormat, type ImageFormat, isForeign } from '../image-format.ts';
 import { dataRuns } from './data-runs.ts';
 import type { DiskSource } from './disk-source.ts';
+
+/** As much as a VHDX can have: every disk of hv's own formats fits. */
+const MAX_FOREIGN_BYTES = 64 * 2 ** 40;
 
 export interface ConvertOptions extends LongOptions {
   /** The target's format. Default: what its name's ending says. */
@@ -124,6 +127,16 @@ export function mustHaveVhdSectors(source: DiskSource, options: ConvertOptions):
   );
 }
 
+/** @throws HvError `invalid-argument` */
+export function mustBeForeignSize(format: ForeignFormat, sizeBytes: number): void {
+  if (sizeBytes > 0 && sizeBytes <= MAX_FOREIGN_BYTES && sizeBytes % 512 === 0) return;
+  throw new HvError(
+    'invalid-argument',
+    `the size of a ${format} disk must be a multiple of 512 bytes, up to 64 TiB; ${sizeBytes} is not`,
+    { detail: { format, sizeBytes } },
+  );
+}
+
 /** The id of the target; undefined for a new one. @throws HvError `invalid-argument` */
 export function idFor(source: DiskSource, { virtualDiskId = 'new' }: ConvertOptions): string | undefined {
   if (virtualDiskId === 'new') return undefined;
@@ -137,18 +150,16 @@ export function idFor(source: DiskSource, { virtualDiskId = 'new' }: ConvertOpti
 export interface RoomNeeded {
   /** Known from the start. Default: as much as the source has data. */
   readonly totalBytes?: number;
-  /** So many copies of the data are there for a time. Default 1. */
-  readonly copies?: number;
 }
 
 /** What cannot fit is said before anything is made, where it can be known. @throws HvError `no-space` */
 export function mustHaveRoom(source: DiskSource, path: string, needed: RoomNeeded): void {
   const freeBytes = freeBytesAt(path);
   if (freeBytes === undefined) return;
-  const { totalBytes, copies = 1 } = needed;
+  const { totalBytes } = needed;
   // The space of the source's files is known at once; only where that might not fit its data is counted.
-  if (totalBytes === undefined && !isForeign(source.format) && allocatedBytes(source) * copies <= freeBytes) return;
-  const neededBytes = totalBytes ?? dataBytes(source) * copies;
+  if (totalBytes === undefined && !isForeign(source.format) && allocatedBytes(source) <= freeBytes) return;
+  const neededBytes = totalBytes ?? dataBytes(source);
   if (neededBytes <= freeBytes) return;
   throw new HvError('no-space', `${path} needs ${neededBytes} bytes; ${freeBytes} are free there`, {
     detail: { path, neededBytes, freeBytes },

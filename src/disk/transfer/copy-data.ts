@@ -20,8 +20,6 @@ const BUFFER_BYTES = 2 * 2 ** 20;
 
 export interface CopyOptions extends LongOptions {
   readonly phase: string;
-  /** The target is only for a while: what is written need not reach storage. */
-  readonly isTemporary?: boolean;
 }
 
 export interface CopyResult {
@@ -63,7 +61,7 @@ async function copyRuns(source: DiskSource, copier: Copier, flush: EarlyFlush, o
       // Lets an abort and everything else in the process have its turn: now and then, since a turn is not for nothing.
       if (copier.movedBytes - movedAtTurn >= MAX_COPY_BYTES || ++runs % RUNS_PER_TURN === 0) {
         movedAtTurn = copier.movedBytes;
-        if (options.isTemporary !== true) flush.advance(copier.movedBytes);
+        flush.advance(copier.movedBytes);
         report({ phase: options.phase, done: run.offset + done, total });
         await turn();
         throwIfAborted(options.signal, 'copying the disk');
@@ -96,10 +94,9 @@ class Copier {
 
   /** @param from the part of the run that is to be copied, from its start */
   copy(run: DataRun, from: number, length: number): void {
-    const unit = Math.min(UNIT_BYTES, this.#target.blockSizeBytes);
     const end = run.offset + from + length;
     for (let at = run.offset + from; at < end; ) {
-      const count = Math.min(end - at, unit - (at % unit));
+      const count = Math.min(end - at, UNIT_BYTES - (at % UNIT_BYTES));
       const place = { ...run.place, fileOffset: run.place.fileOffset + (at - run.offset) };
       this.#copyUnit(place, at, count);
       at += count;
@@ -125,20 +122,27 @@ class Copier {
     const look = Math.min(LOOK_BYTES, length);
     place.store.read(place.fileOffset, this.#buffer, 0, look);
     if (!isZero(this.#buffer, 0, look)) {
-      this.#enqueue(place, offset, length);
+      for (let done = 0; done < length; ) {
+        const row = this.#target.place(offset + done, length - done);
+        this.#enqueue({ ...place, fileOffset: place.fileOffset + done }, row.fileOffset, row.length);
+        done += row.length;
+      }
       return;
     }
     place.store.read(place.fileOffset, this.#buffer, 0, length);
     for (let at = 0; at < length; at += ZERO_BYTES) {
       const count = Math.min(ZERO_BYTES, length - at);
       if (isZero(this.#buffer, at, count)) continue;
-      this.#store.write(this.#target.position(offset + at), this.#buffer, at, count);
+      for (let done = 0; done < count; ) {
+        const { fileOffset, length: row } = this.#target.place(offset + at + done, count - done);
+        this.#store.write(fileOffset, this.#buffer, at + done, row);
+        done += row;
+      }
       this.movedBytes += count;
     }
   }
 
-  #enqueue(place: Place, offset: number, length: number): void {
-    const to = this.#target.position(offset);
+  #enqueue(place: Place, to: number, length: number): void {
     const last = this.#pending;
     if (
       last &&

@@ -37,8 +37,6 @@ export interface DiskSource {
   readonly virtualDiskId: string | undefined;
   /** The files that it is made of, its own first. */
   readonly files: readonly { readonly path: string; readonly identity: string }[];
-  /** The file whose bytes are the disk's, one for one, where there is such a file. */
-  readonly plainFile?: FileStore;
   /** Where it lies now is temporary: places in it mean nothing to anybody else. */
   readonly isUnpacked?: boolean;
   /** What a range is made of, in order and without gaps. */
@@ -88,11 +86,11 @@ export class RawSource implements DiskSource {
   readonly physicalSectorSizeBytes = 4096;
   readonly virtualDiskId = undefined;
   readonly files: DiskSource['files'];
-  readonly plainFile: FileStore;
+  readonly #store: FileStore;
   readonly #identity: string;
 
   constructor(store: FileStore, path: string, identity: string, format: ImageFormat = 'raw') {
-    this.plainFile = store;
+    this.#store = store;
     this.path = path;
     this.format = format;
     this.#identity = identity;
@@ -101,7 +99,7 @@ export class RawSource implements DiskSource {
   }
 
   *pieces(offset: number, length: number): Generator<Piece> {
-    const store = this.plainFile;
+    const store = this.#store;
     const { fd } = store;
     const place = (fileOffset: number): Place => ({ store, fileOffset, fd, identity: this.#identity });
     for (const { start, end, isData } of fileRuns(fd, offset, length)) {
@@ -111,7 +109,7 @@ export class RawSource implements DiskSource {
   }
 
   close(): void {
-    this.plainFile.close();
+    this.#store.close();
   }
 }
 

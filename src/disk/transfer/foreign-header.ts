@@ -1,4 +1,7 @@
 import { HvError } from '../../errors/index.ts';
+import { QCOW2_HEADER_AT, QCOW2_MAGIC } from '../../formats/qcow2/index.ts';
+import { VDI_HEADER_AT, VDI_MAGIC, VDI_TYPE, VDI_VERSION } from '../../formats/vdi/index.ts';
+import { VMDK_HEADER_AT, VMDK_MAGIC } from '../../formats/vmdk/index.ts';
 import type { ByteStore } from '../../store/index.ts';
 import type { ForeignFormat } from '../image-format.ts';
 
@@ -9,31 +12,16 @@ import type { ForeignFormat } from '../image-format.ts';
  */
 
 const SECTOR = 512;
-/** QEMU's docs/interop/qcow2.txt, "Header". All big-endian. */
-const QCOW2 = { magic: 0x514649fb, at: { version: 4, backing: 8, crypt: 32, size: 24, incompatible: 72 } } as const;
 /** Incompatible features: 0 dirty, 1 corrupt, 2 external data file, 3 compression type, 4 extended L2 entries. */
 const EXTERNAL_DATA_FILE = 1 << 2;
 const KNOWN_FEATURES = 0b11111n;
 
-/** VMware's Virtual Disk Format 5.0, "Hosted Sparse Extent". All little-endian. */
-const VMDK = {
-  magic: 0x564d444b,
-  headerBytes: SECTOR,
-  at: { version: 4, capacity: 12, descriptor: 28, directory: 56 },
-  /** The directory lies at the end of the file, and a second header in its last sector but one. */
-  directoryAtEnd: 0xffffffffffffffffn,
-  /** As much as any reader takes for a descriptor, whatever the header says of its length. */
-  maxDescriptorBytes: 2 ** 20,
-} as const;
+/** A VMDK's directory lies at the end of the file, and a second header in its last sector but one. */
+const DIRECTORY_AT_END = 0xffffffffffffffffn;
+/** As much as any reader takes for a descriptor, whatever the header says of its length. */
+const MAX_DESCRIPTOR_BYTES = 2 ** 20;
 const SELF_CONTAINED_VMDK = ['monolithicsparse', 'streamoptimized'];
 const NO_PARENT_CID = 'ffffffff';
-
-/** VirtualBox's image (include/VBox/vd.h, VDIHEADER1). All little-endian. */
-const VDI = {
-  magic: 0xbeda107f,
-  at: { magic: 64, version: 68, type: 76, size: 368, link: 424, parent: 440 },
-  types: [1, 2],
-} as const;
 
 /**
  * @returns the disk's size in bytes
@@ -51,47 +39,48 @@ export function checkForeign(store: ByteStore, format: ForeignFormat): number {
 }
 
 function checkQcow2(store: ByteStore, head: Buffer): bigint {
-  mustBe(store, 'qcow2', head.readUInt32BE(0) === QCOW2.magic, 0);
-  const version = head.readUInt32BE(QCOW2.at.version);
+  mustBe(store, 'qcow2', head.readUInt32BE(0) === QCOW2_MAGIC, 0);
+  const version = head.readUInt32BE(QCOW2_HEADER_AT.version);
   if (version !== 2 && version !== 3) throw refused(store, `it is of version ${version}`);
-  if (head.readBigUInt64BE(QCOW2.at.backing) !== 0n) throw refused(store, 'it stands on a backing file');
-  if (head.readUInt32BE(QCOW2.at.crypt) !== 0) throw refused(store, 'it is encrypted');
+  if (head.readBigUInt64BE(QCOW2_HEADER_AT.backingFileOffset) !== 0n)
+    throw refused(store, 'it stands on a backing file');
+  if (head.readUInt32BE(QCOW2_HEADER_AT.cryptMethod) !== 0) throw refused(store, 'it is encrypted');
   if (version === 3) {
-    const features = head.readBigUInt64BE(QCOW2.at.incompatible);
+    const features = head.readBigUInt64BE(QCOW2_HEADER_AT.incompatibleFeatures);
     if ((features & BigInt(EXTERNAL_DATA_FILE)) !== 0n) throw refused(store, 'its contents lie in another file');
     if ((features & ~KNOWN_FEATURES) !== 0n) throw refused(store, 'it uses features that hv does not know');
   }
-  return head.readBigUInt64BE(QCOW2.at.size);
+  return head.readBigUInt64BE(QCOW2_HEADER_AT.size);
 }
 
 function checkVmdk(store: ByteStore, head: Buffer): bigint {
   if (/^\s*#\s*disk descriptorfile/i.test(head.toString('latin1'))) {
     throw refused(store, 'it is a descriptor whose contents lie in other files');
   }
-  mustBe(store, 'vmdk', head.readUInt32LE(0) === VMDK.magic, 0);
+  mustBe(store, 'vmdk', head.readUInt32LE(0) === VMDK_MAGIC, 0);
   const capacity = checkVmdkHeader(store, head);
-  if (head.readBigUInt64LE(VMDK.at.directory) === VMDK.directoryAtEnd) {
+  if (head.readBigUInt64LE(VMDK_HEADER_AT.directoryOffset) === DIRECTORY_AT_END) {
     // The header at the end is the one that counts; it must say the same.
     const footer = Buffer.alloc(SECTOR);
     const at = store.size() - 2 * SECTOR;
     if (at < SECTOR || at % SECTOR !== 0) throw refused(store, 'its end is cut off');
     store.read(at, footer, 0, SECTOR);
-    mustBe(store, 'vmdk', footer.readUInt32LE(0) === VMDK.magic, at);
+    mustBe(store, 'vmdk', footer.readUInt32LE(0) === VMDK_MAGIC, at);
     if (checkVmdkHeader(store, footer) !== capacity) throw refused(store, 'its two headers do not agree');
   }
   return capacity * BigInt(SECTOR);
 }
 
 function checkVmdkHeader(store: ByteStore, header: Buffer): bigint {
-  const version = header.readUInt32LE(VMDK.at.version);
+  const version = header.readUInt32LE(VMDK_HEADER_AT.version);
   if (version < 1 || version > 3) throw refused(store, `it is of version ${version}`);
-  const capacity = header.readBigUInt64LE(VMDK.at.capacity);
+  const capacity = header.readBigUInt64LE(VMDK_HEADER_AT.capacity);
   // Without a capacity of its own, such a file is only the wrapping of a descriptor.
   if (capacity === 0n) throw refused(store, 'it is a descriptor whose contents lie in other files');
-  const at = header.readBigUInt64LE(VMDK.at.descriptor) * BigInt(SECTOR);
+  const at = header.readBigUInt64LE(VMDK_HEADER_AT.descriptorOffset) * BigInt(SECTOR);
   if (at === 0n) return capacity;
   if (at > BigInt(store.size())) throw refused(store, 'its descriptor lies beyond its end');
-  const text = Buffer.alloc(Math.min(VMDK.maxDescriptorBytes, store.size() - Number(at)));
+  const text = Buffer.alloc(Math.min(MAX_DESCRIPTOR_BYTES, store.size() - Number(at)));
   store.read(Number(at), text, 0, text.length);
   checkVmdkDescriptor(store, text.toString('latin1'));
   return capacity;
@@ -116,15 +105,15 @@ function checkVmdkDescriptor(store: ByteStore, whole: string): void {
 }
 
 function checkVdi(store: ByteStore, head: Buffer): bigint {
-  mustBe(store, 'vdi', head.readUInt32LE(VDI.at.magic) === VDI.magic, VDI.at.magic);
-  const version = head.readUInt32LE(VDI.at.version);
-  if (version !== 0x00010001) throw refused(store, `it is of version 0x${version.toString(16)}`);
-  const type = head.readUInt32LE(VDI.at.type);
-  if (!VDI.types.some((known) => known === type)) throw refused(store, 'it stands on another image');
-  for (const at of [VDI.at.link, VDI.at.parent]) {
+  mustBe(store, 'vdi', head.readUInt32LE(VDI_HEADER_AT.magic) === VDI_MAGIC, VDI_HEADER_AT.magic);
+  const version = head.readUInt32LE(VDI_HEADER_AT.version);
+  if (version !== VDI_VERSION) throw refused(store, `it is of version 0x${version.toString(16)}`);
+  const type = head.readUInt32LE(VDI_HEADER_AT.type);
+  if (!Object.values(VDI_TYPE).some((known) => known === type)) throw refused(store, 'it stands on another image');
+  for (const at of [VDI_HEADER_AT.linkId, VDI_HEADER_AT.parentId]) {
     if (head.subarray(at, at + 16).some((byte) => byte !== 0)) throw refused(store, 'it stands on another image');
   }
-  return head.readBigUInt64LE(VDI.at.size);
+  return head.readBigUInt64LE(VDI_HEADER_AT.size);
 }
 
 function mustBe(store: ByteStore, format: ForeignFormat, isIt: boolean, offset: number): void {

@@ -6,7 +6,7 @@ import { namelessFile } from '../new-file.ts';
 import { type OpenFile, openImageFile } from '../open-file.ts';
 import { type DiskSource, type OpenSourceOptions, type Piece, RawSource } from './disk-source.ts';
 import { checkForeign } from './foreign-header.ts';
-import { convertImage, type MappedExtent, mapImage } from './qemu-img.ts';
+import { type MappedExtent, mapImage, unpackImage } from './qemu-img.ts';
 
 /**
  * Opens another program's image: qemu-img says where in the file the contents lie, and they are read from there. Where
@@ -63,7 +63,7 @@ async function unpacked(
   try {
     store.setSize(Math.ceil(sizeBytes / 512) * 512);
     options.onProgress?.({ phase: 'unpack', done: 0 });
-    await convertImage({ store: file.store, format }, { store, format: 'raw', hasSize: true }, options.signal);
+    await unpackImage(file.store, format, store, options.signal);
   } catch (error) {
     store.close();
     throw error;

@@ -26,13 +26,13 @@ export interface MappedExtent {
  * under the name by now; as a document, so that nothing in a name is ever read as a protocol or an option; with the
  * format said, never probed, and with no backing file whatever the image says.
  */
-function imageName(store: FileStore, format: ForeignFormat | 'raw'): string {
+function imageName(store: FileStore, format: ForeignFormat): string {
   const file = { driver: 'file', filename: descriptorPath(store) };
-  return `json:${JSON.stringify({ driver: format, ...(format === 'raw' || format === 'vdi' ? {} : { backing: null }), file })}`;
+  return `json:${JSON.stringify({ driver: format, ...(format === 'vdi' ? {} : { backing: null }), file })}`;
 }
 
 /** A path that leads to an open file, whether or not it still has a name. */
-export function descriptorPath(store: FileStore): string {
+function descriptorPath(store: FileStore): string {
   return `/proc/${process.pid}/fd/${store.fd}`;
 }
 
@@ -66,24 +66,31 @@ export async function mapImage(
 }
 
 /**
- * Copies an image's contents into another file that is there already, and empty.
+ * Writes an image's contents as they are into a file that is empty and has the disk's size: what is zero there stays a hole.
  * @throws HvError `missing-dependency`, `process-failed`, `no-space`, `aborted`
  */
-export async function convertImage(
-  from: { readonly store: FileStore; readonly format: ForeignFormat | 'raw' },
-  to: { readonly store: FileStore; readonly format: ForeignFormat | 'raw'; readonly hasSize?: boolean },
+export async function unpackImage(
+  store: FileStore,
+  format: ForeignFormat,
+  target: FileStore,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const args = ['convert', '-q', '-O', to.format];
-  // Into a raw file that has its size, nothing is created: what is zero there stays a hole.
-  if (to.hasSize === true) args.push('-n', '--target-is-zero');
-  args.push(imageName(from.store, from.format), descriptorPath(to.store));
+  const args = [
+    'convert',
+    '-q',
+    '-O',
+    'raw',
+    '-n',
+    '--target-is-zero',
+    imageName(store, format),
+    descriptorPath(target),
+  ];
   try {
-    await qemuImg(from.store.name, args, { deadlineMs: CONVERT_DEADLINE_MS, signal });
+    await qemuImg(store.name, args, { deadlineMs: CONVERT_DEADLINE_MS, signal });
   } catch (error) {
     if (isHvError(error, 'process-failed') && /no space left/i.test(String(error.detail.stderrTail))) {
-      throw new HvError('no-space', `no space left for ${to.store.name}`, {
-        detail: { path: to.store.name },
+      throw new HvError('no-space', `no space left for ${target.name}`, {
+        detail: { path: target.name },
         cause: error,
       });
     }

@@ -1,6 +1,6 @@
 import { roundUp } from '../../binary/index.ts';
 import type { ByteStore } from '../../store/index.ts';
-import type { BulkTarget } from '../bulk-target.ts';
+import type { BulkPlace, BulkTarget } from '../bulk-target.ts';
 import { createVhdImage, type NewVhd } from './create.ts';
 import { tableBytesOf } from './dynamic-header.ts';
 import { BAT_ENTRY_BYTES, FOOTER_BYTES, NEW_FILE, PAYLOAD_ALIGNMENT, SECTOR, UNUSED_ENTRY } from './format.ts';
@@ -13,14 +13,14 @@ import { BAT_ENTRY_BYTES, FOOTER_BYTES, NEW_FILE, PAYLOAD_ALIGNMENT, SECTOR, UNU
 export function startVhd(store: ByteStore, spec: NewVhd & { readonly type: 'fixed' | 'dynamic' }): BulkTarget {
   createVhdImage(store, spec);
   if (spec.type === 'fixed') {
-    return { blockSizeBytes: Number.POSITIVE_INFINITY, position: (offset) => offset, finish: () => {} };
+    return { place: (fileOffset, length) => ({ fileOffset, length }), finish: () => {} };
   }
   return new DynamicWriter(store, spec.virtualSizeBytes, spec.blockSizeBytes ?? NEW_FILE.blockSize);
 }
 
 class DynamicWriter implements BulkTarget {
-  readonly blockSizeBytes: number;
   readonly #store: ByteStore;
+  readonly #blockSize: number;
   /** The sector of each block. */
   readonly #entries: Uint32Array;
   /** What a new block's sector bitmap holds: every sector is here. */
@@ -30,7 +30,7 @@ class DynamicWriter implements BulkTarget {
 
   constructor(store: ByteStore, sizeBytes: number, blockSizeBytes: number) {
     this.#store = store;
-    this.blockSizeBytes = blockSizeBytes;
+    this.#blockSize = blockSizeBytes;
     this.#bitmap = new Uint8Array(roundUp(blockSizeBytes / SECTOR / 8, SECTOR)).fill(0xff);
     this.#entries = new Uint32Array(Math.ceil(sizeBytes / blockSizeBytes)).fill(UNUSED_ENTRY);
     this.#end = NEW_FILE.tableOffset + tableBytesOf(this.#entries.length);
@@ -41,11 +41,13 @@ class DynamicWriter implements BulkTarget {
     store.write(this.#end, new Uint8Array(FOOTER_BYTES), 0, FOOTER_BYTES);
   }
 
-  position(offset: number): number {
-    const block = Math.floor(offset / this.blockSizeBytes);
+  place(offset: number, length: number): BulkPlace {
+    const block = Math.floor(offset / this.#blockSize);
     const entry = this.#entries[block] ?? UNUSED_ENTRY;
     const blockOffset = entry === UNUSED_ENTRY ? this.#place(block) : entry * SECTOR;
-    return blockOffset + this.#bitmap.length + (offset - block * this.blockSizeBytes);
+    const inBlock = offset - block * this.#blockSize;
+    const fileOffset = blockOffset + this.#bitmap.length + inBlock;
+    return { fileOffset, length: Math.min(length, this.#blockSize - inBlock) };
   }
 
   finish(): void {
@@ -64,7 +66,7 @@ class DynamicWriter implements BulkTarget {
       ? roundUp(this.#end + bitmapBytes, PAYLOAD_ALIGNMENT) - bitmapBytes
       : roundUp(this.#end, SECTOR);
     this.#entries[block] = offset / SECTOR;
-    this.#end = offset + bitmapBytes + this.blockSizeBytes;
+    this.#end = offset + bitmapBytes + this.#blockSize;
     this.#store.write(offset, this.#bitmap, 0, bitmapBytes);
     return offset;
   }

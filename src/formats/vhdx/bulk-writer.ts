@@ -1,6 +1,6 @@
 import { roundUp } from '../../binary/index.ts';
 import type { ByteStore } from '../../store/index.ts';
-import type { BulkTarget } from '../bulk-target.ts';
+import type { BulkPlace, BulkTarget } from '../bulk-target.ts';
 import { tableGeometry } from './block-table.ts';
 import { createVhdx, defaultBlockSize, type NewVhdx } from './create.ts';
 import { BAT_ENTRY_BYTES, MIB, NEW_FILE, PAYLOAD } from './format.ts';
@@ -24,14 +24,14 @@ export function startVhdx(store: ByteStore, spec: NewVhdx & { readonly type: 'fi
   const dataStart = NEW_FILE.batOffset + roundUp(entryCount * BAT_ENTRY_BYTES, MIB);
   if (spec.type === 'fixed') {
     // The table stands already: the blocks lie in a row.
-    return { blockSizeBytes: Number.POSITIVE_INFINITY, position: (offset) => dataStart + offset, finish: () => {} };
+    return { place: (offset, length) => ({ fileOffset: dataStart + offset, length }), finish: () => {} };
   }
   return new DynamicWriter(store, { blockSize, chunkRatio, dataStart });
 }
 
 class DynamicWriter implements BulkTarget {
-  readonly blockSizeBytes: number;
   readonly #store: ByteStore;
+  readonly #blockSize: number;
   readonly #chunkRatio: number;
   /** The table in pieces of 1 MiB, those only in which something stands. */
   readonly #chunks = new Map<number, BigUint64Array>();
@@ -39,13 +39,13 @@ class DynamicWriter implements BulkTarget {
 
   constructor(store: ByteStore, layout: { blockSize: number; chunkRatio: number; dataStart: number }) {
     this.#store = store;
-    this.blockSizeBytes = layout.blockSize;
+    this.#blockSize = layout.blockSize;
     this.#chunkRatio = layout.chunkRatio;
     this.#end = layout.dataStart;
   }
 
-  position(offset: number): number {
-    const block = Math.floor(offset / this.blockSizeBytes);
+  place(offset: number, length: number): BulkPlace {
+    const block = Math.floor(offset / this.#blockSize);
     // One entry for a sector bitmap follows the entries of each chunk (2.5).
     const index = block + Math.floor(block / this.#chunkRatio);
     const number = Math.floor(index / ENTRIES_PER_CHUNK);
@@ -58,10 +58,11 @@ class DynamicWriter implements BulkTarget {
     let blockOffset = Number(entry >> 20n) * MIB;
     if (entry === 0n) {
       blockOffset = this.#end;
-      this.#end += this.blockSizeBytes;
+      this.#end += this.#blockSize;
       chunk[index % ENTRIES_PER_CHUNK] = (BigInt(blockOffset / MIB) << 20n) | BigInt(PAYLOAD.full);
     }
-    return blockOffset + (offset - block * this.blockSizeBytes);
+    const inBlock = offset - block * this.#blockSize;
+    return { fileOffset: blockOffset + inBlock, length: Math.min(length, this.#blockSize - inBlock) };
   }
 
   finish(): void {

@@ -10,7 +10,7 @@ export const command = defineCommand({
   name: 'vhd convert',
   summary: 'Copy a disk into a new file of another format or type',
   description:
-    "The copy holds everything that the disk has from its parents, and zeros take no space in it; a differencing copy holds only what its parent has not. Formats follow the names' endings: vhdx, vhd, raw (img), and through qemu-img qcow2, vmdk and vdi, of which those are refused that name other files. Interrupted, it leaves nothing behind.",
+    "The copy holds everything that the disk has from its parents, and zeros take no space in it; a differencing copy holds only what its parent has not. Formats follow the names' endings: vhdx, vhd, raw (img), qcow2, vmdk and vdi. The last three are read through qemu-img, and refused where they name other files. Interrupted, it leaves nothing behind.",
   arguments: {
     source: argument('The disk to copy', parsePath),
     target: argument('The file to make', parsePath),
