@@ -18,9 +18,11 @@ describe('BulkPlaces', () => {
   it('answers the same place every time, and only as much as lies in a row', () => {
     const places = new BulkPlaces(layout);
     places.place(500, 100);
-    expect(places.place(390, 30)).toEqual({ fileOffset: 1190, length: 10 });
-    // The next unit has no place yet; then comes one that lies elsewhere.
+    // Unit 4 has no place yet and gets the one behind unit 3.
+    expect(places.place(390, 30)).toEqual({ fileOffset: 1190, length: 30 });
+    // Unit 5 lies elsewhere.
     expect(places.place(400, 200)).toEqual({ fileOffset: 1200, length: 100 });
+    // Unit 6 has no place, and behind unit 5 there is another's.
     expect(places.place(500, 200)).toEqual({ fileOffset: 1000, length: 100 });
     expect(places.place(350, 100)).toEqual({ fileOffset: 1150, length: 100 });
     expect(places.count).toBe(3);
