@@ -80,7 +80,7 @@ export {
   vhdSetInfo,
 } from './disk/index.ts';
 export { HV_ERROR_CODES, HvError, type HvErrorCode, type HvErrorJson, isHvError } from './errors/index.ts';
-export { type CreateVhdFileOptions, Snapshot, Vhd, VhdSet, Vm } from './facade/index.ts';
+export { type CreateVhdFileOptions, Guest, Snapshot, Vhd, VhdSet, Vm } from './facade/index.ts';
 export type {
   AddDvdDriveOptions,
   AddHardDiskDriveOptions,
@@ -91,6 +91,7 @@ export type {
   HostCapabilities,
   RemoveHardDiskDriveOptions,
   SetHardDiskDriveOptions,
+  StopOptions,
   StorageService,
   VmLogs,
 } from './host/index.ts';
@@ -111,12 +112,20 @@ export type {
   DynamicMemory,
   EventQuery,
   FirmwareSettings,
+  GuestCapabilities,
+  GuestCopyOptions,
+  GuestCopyResult,
+  GuestExecOptions,
+  GuestExecResult,
+  GuestFileSystem,
+  GuestInfo,
   GuestProfile,
   HardDiskDrive,
   HostEvent,
   HostEventKind,
   HostInfo,
   HostSettings,
+  KeyValuePair,
   MmioSettings,
   NetworkAdapter,
   OperationInfo,

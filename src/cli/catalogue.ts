@@ -54,8 +54,32 @@ export const NOUNS: readonly Noun[] = [
       logs: () => import('./commands/vm/logs.ts'),
       console: () => import('./commands/vm/console.ts'),
       screenshot: () => import('./commands/vm/screenshot.ts'),
+      type: () => import('./commands/vm/type.ts'),
+      key: () => import('./commands/vm/key.ts'),
       wait: () => import('./commands/vm/wait.ts'),
       measure: () => import('./commands/vm/measure.ts'),
+    },
+  },
+  {
+    name: 'guest',
+    summary: "A running machine's guest, through its agent",
+    verbs: {
+      exec: () => import('./commands/guest/exec.ts'),
+      copy: () => import('./commands/guest/copy.ts'),
+      info: () => import('./commands/guest/info.ts'),
+      ip: () => import('./commands/guest/ip.ts'),
+      'set-time': () => import('./commands/guest/set-time.ts'),
+    },
+    groups: {
+      kvp: {
+        summary: 'Key-value pairs that host and guest tell each other',
+        verbs: {
+          list: () => import('./commands/guest/kvp/list.ts'),
+          get: () => import('./commands/guest/kvp/get.ts'),
+          set: () => import('./commands/guest/kvp/set.ts'),
+          delete: () => import('./commands/guest/kvp/delete.ts'),
+        },
+      },
     },
   },
   {

@@ -1,6 +1,5 @@
 import type { LongOptions } from '../async/index.ts';
 import type { DiskService, HyperVFacade } from '../facade/index.ts';
-import type { ExitStatus } from './exit-status.ts';
 import type { Output } from './output/output.ts';
 import { parsePath } from './values/path.ts';
 
@@ -11,20 +10,24 @@ export interface CommandDefinition<A extends ArgumentSpecs = ArgumentSpecs, O ex
   readonly summary: string;
   /** More for --help than the summary says. */
   readonly description?: string;
-  /** In the order in which they are typed; all are needed. */
+  /** In the order in which they are typed; all are needed, but the last may be a list. */
   readonly arguments?: A;
   /** Keys are the long flags in camelCase. */
   readonly options?: O;
   /** Without the leading `hv `; at least one. */
   readonly examples: readonly string[];
+  /** The status of hv's own failures, where the command passes on the status of another program. */
+  readonly failureStatus?: number;
   /** It changes something, so that it has --dry-run. */
   readonly changes: boolean;
-  run(context: CommandContext<A, O>): Promise<ExitStatus | undefined>;
+  run(context: CommandContext<A, O>): Promise<number | undefined>;
 }
 
 export interface ArgumentSpec<T> {
   readonly summary: string;
-  parse(text: string): T;
+  /** It takes all the words that are left, none too. */
+  readonly repeats?: boolean;
+  parse(...words: readonly string[]): T;
 }
 export type ArgumentSpecs = Readonly<Record<string, ArgumentSpec<unknown>>>;
 
@@ -91,7 +94,12 @@ export function defineCommand<A extends ArgumentSpecs, O extends OptionSpecs>(
 export function argument(summary: string): ArgumentSpec<string>;
 export function argument<T>(summary: string, parse: (text: string) => T): ArgumentSpec<T>;
 export function argument(summary: string, parse: (text: string) => unknown = (text) => text): ArgumentSpec<unknown> {
-  return { summary, parse };
+  return { summary, parse: (text = '') => parse(text) };
+}
+
+/** All the words that are left. */
+export function argumentList(summary: string): ArgumentSpec<readonly string[]> {
+  return { summary, repeats: true, parse: (...words) => words };
 }
 
 /** Present or not. */

@@ -1,8 +1,17 @@
 /**
  * The rooms below the facade that the command line reaches directly, each for one thing that no facade object offers:
- * the table of legal moves (to answer --dry-run) and how a drive's place is written, the builder of templates, the NBD service, and SCSI commands. Loaded only when used.
+ * the table of legal moves and the rules for names, keys and pairs (to answer --dry-run), how a drive's place is written, the builder of templates, the NBD service, and SCSI commands. Loaded only when used.
  */
-export { judgeMove, showAddress, type VmAction, validName } from '../model/index.ts';
+export {
+  judgeMove,
+  parseKeys,
+  showAddress,
+  typedKeys,
+  type VmAction,
+  validName,
+  validPair,
+  WAIT_CONDITIONS,
+} from '../model/index.ts';
 
 export async function loadTemplateBuilder(): Promise<typeof import('../provision/index.ts')> {
   return import('../provision/index.ts');

@@ -13,6 +13,9 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
+/** hv's own failures where a command passes on the status of a program, as of env and of container tools. */
+export const OWN_FAILURE = 125;
+
 export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
 
 /** The one table from error codes to exit statuses. */

@@ -29,9 +29,13 @@ Examples:
 
 /**
  * Reads the command line. Only the module of the command that is asked for is loaded, or those of one noun for its help.
+ * @param onNamed told the command that the words name, before anything else of them is read
  * @throws HvError `invalid-argument` with what is wrong and, where there is one, the nearest name
  */
-export async function parseCommandLine(words: readonly string[]): Promise<Parsed> {
+export async function parseCommandLine(
+  words: readonly string[],
+  onNamed: (definition: CommandDefinition) => void = () => {},
+): Promise<Parsed> {
   const argv = helpAsOption(words);
   const [nounWord, verbWord, thirdWord] = positionals(argv);
   let written = '';
@@ -77,7 +81,10 @@ export async function parseCommandLine(words: readonly string[]): Promise<Parsed
     const isKnown = typed !== undefined && Object.hasOwn(verbs, typed);
     for (const [verb, load] of Object.entries(verbs)) {
       const leaf = parent.command(verb);
-      if (isAsked && (!isKnown || verb === typed)) describe(leaf, (await load()).command);
+      if (!isAsked || (isKnown && verb !== typed)) continue;
+      const { command } = await load();
+      if (isKnown) onNamed(command);
+      describe(leaf, command);
     }
   }
 
@@ -139,7 +146,8 @@ function defineLeaf(
 ): void {
   leaf.description(definition.summary).summary(definition.summary);
   if (definition.description !== undefined) leaf.description(`${definition.summary}.\n\n${definition.description}`);
-  for (const [name, spec] of Object.entries(definition.arguments ?? {})) leaf.argument(`<${name}>`, spec.summary);
+  for (const [name, spec] of Object.entries(definition.arguments ?? {}))
+    leaf.argument(spec.repeats ? `[${name}...]` : `<${name}>`, spec.summary);
   for (const spec of Object.values(definition.options ?? {})) {
     const made = new Option(spec.flags, spec.summary);
     if (spec.repeats)
@@ -164,7 +172,7 @@ function readValues(
   if (raw.version === true) return { kind: 'version' };
   const args = Object.entries(definition.arguments ?? {}).map(([name, spec], index) => [
     name,
-    spec.parse(String(words[index])),
+    spec.parse(...words.slice(index, spec.repeats ? undefined : index + 1).map(String)),
   ]);
   const options = Object.entries(definition.options ?? {}).map(([name, spec]) => [name, spec.read(raw[name])]);
   return {

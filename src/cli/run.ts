@@ -1,7 +1,7 @@
 import { isHvError } from '../errors/index.ts';
 import type { HyperVFacade } from '../facade/index.ts';
 import type { CommandContext, Streams } from './definition.ts';
-import { EXIT, type ExitStatus, exitStatusOf } from './exit-status.ts';
+import { EXIT, exitStatusOf } from './exit-status.ts';
 import { asHvError, showError } from './output/errors.ts';
 import { Output } from './output/output.ts';
 import { type ProgressBar, progressBar } from './output/progress-bar.ts';
@@ -16,12 +16,15 @@ export interface Environment extends Streams {
 }
 
 /** Runs one command line to its exit status; everything that goes wrong is told on standard error. */
-export async function runCommandLine(words: readonly string[], environment: Environment): Promise<ExitStatus> {
+export async function runCommandLine(words: readonly string[], environment: Environment): Promise<number> {
   // An error may come before the options are read; what is asked for must hold for it, too.
   const beforeValues = words.slice(0, words.includes('--') ? words.indexOf('--') : words.length);
   const json = beforeValues.includes('--json');
+  let failureStatus: number | undefined;
   try {
-    const parsed = await parseCommandLine(words);
+    const parsed = await parseCommandLine(words, (command) => {
+      failureStatus = command.failureStatus;
+    });
     switch (parsed.kind) {
       case 'help':
         (parsed.wrongUsage ? environment.stderr : environment.stdout).write(parsed.text);
@@ -37,11 +40,11 @@ export async function runCommandLine(words: readonly string[], environment: Envi
   } catch (error) {
     const failure = asHvError(error);
     environment.stderr.write(showError(failure, { json, debug: Boolean(environment.env.HV_DEBUG) }));
-    return exitStatusOf(failure.code);
+    return failureStatus ?? exitStatusOf(failure.code);
   }
 }
 
-async function runCommand(parsed: Parsed & { readonly kind: 'run' }, environment: Environment): Promise<ExitStatus> {
+async function runCommand(parsed: Parsed & { readonly kind: 'run' }, environment: Environment): Promise<number> {
   const { stdin, stdout, stderr, env, signal } = environment;
   const { definition, global, args, options } = parsed;
   let hyperV: Promise<HyperVFacade> | undefined;

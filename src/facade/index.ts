@@ -4,6 +4,7 @@
  *   your program -> HyperV -> Host (host/) -> engine
  */
 export type { DiskService } from '../host/index.ts';
+export { Guest } from './guest.ts';
 export { HyperVFacade } from './hyperv.ts';
 export { Snapshot } from './snapshot.ts';
 export { type CreateVhdFileOptions, Vhd } from './vhd.ts';

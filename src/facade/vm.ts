@@ -9,6 +9,7 @@ import type {
   Host,
   RemoveHardDiskDriveOptions,
   SetHardDiskDriveOptions,
+  StopOptions,
   VmLogs,
 } from '../host/index.ts';
 import type {
@@ -21,18 +22,22 @@ import type {
   VmState,
   WaitCondition,
 } from '../model/index.ts';
+import { Guest } from './guest.ts';
 import { Snapshot } from './snapshot.ts';
 
 /** One virtual machine. `id` and `name` are as they were when this object was made; what can change is asked for. */
 export class Vm {
   readonly id: string;
   readonly name: string;
+  /** What runs inside it. */
+  readonly guest: Guest;
   readonly #host: Host;
 
   constructor(host: Host, id: string, name: string) {
     this.#host = host;
     this.id = id;
     this.name = name;
+    this.guest = new Guest(host, id);
   }
 
   /** Everything that is known about the machine now. @throws HvError `not-found` */
@@ -62,7 +67,7 @@ export class Vm {
   }
 
   /** Asks the guest to shut down and waits. @throws HvError `timeout` when it does not, `invalid-state` */
-  stop(options?: LongOptions & { readonly timeoutMs?: number }): Promise<void> {
+  stop(options?: LongOptions & StopOptions): Promise<void> {
     return this.#host.vms.stop(this.id, options);
   }
 
@@ -124,6 +129,16 @@ export class Vm {
   /** The screen, as a PNG file's bytes. */
   screenshot(): Promise<Uint8Array> {
     return this.#host.vms.screenshot(this.id);
+  }
+
+  /** Types a text on the machine's keyboard; `\n` is Enter. @throws HvError `invalid-argument` for a character that a US keyboard has not */
+  type(text: string, options?: Pick<LongOptions, 'signal'>): Promise<void> {
+    return this.#host.keyboard.type(this.id, text, options);
+  }
+
+  /** Presses keys together: `ctrl+alt+del`. @throws HvError `invalid-argument` */
+  key(keys: string): Promise<void> {
+    return this.#host.keyboard.press(this.id, keys);
   }
 
   /** True once the condition holds; false when `timeoutMs` passed first. */

@@ -1,6 +1,7 @@
 import type { DiskService } from './disks.ts';
 import type { EventService } from './events.ts';
 import type { GuestService } from './guest.ts';
+import type { KeyboardService } from './keyboard.ts';
 import type { SnapshotService } from './snapshots.ts';
 import type { StorageService } from './storage.ts';
 import type { SwitchService } from './switches.ts';
@@ -28,6 +29,7 @@ export interface Host extends AsyncDisposable {
   readonly disks: DiskService;
   readonly switches: SwitchService;
   readonly guest: GuestService;
+  readonly keyboard: KeyboardService;
   readonly events: EventService;
   capabilities(): Promise<HostCapabilities>;
   /** Lets go of what this process holds; machines run on. */

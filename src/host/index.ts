@@ -10,6 +10,7 @@ export type { DiskService } from './disks.ts';
 export type { EventService } from './events.ts';
 export type { GuestService } from './guest.ts';
 export type { Host, HostCapabilities } from './host.ts';
+export type { KeyboardService } from './keyboard.ts';
 export type { SnapshotService } from './snapshots.ts';
 export type {
   AddDvdDriveOptions,
@@ -23,4 +24,4 @@ export type {
 } from './storage.ts';
 export type { SwitchService } from './switches.ts';
 export type { SystemService } from './system.ts';
-export type { ConsoleEndpoint, VmLogs, VmService } from './vms.ts';
+export type { ConsoleEndpoint, StopOptions, VmLogs, VmService } from './vms.ts';

@@ -43,10 +43,11 @@ export interface VmService {
 
   /**
    * Asks the guest to shut down and waits. Windows: Msvm_ShutdownComponent.InitiateShutdown.
-   * An abort stops the waiting, not the guest's shutdown.
+   * An abort stops the waiting, not the guest's shutdown. With `guestAgent`, a guest that does not hear the power button
+   * is asked through its agent too.
    * @throws `invalid-state`; `timeout` when the guest still runs after `timeoutMs`, saying so
    */
-  stop(vmId: string, options?: LongOptions & { readonly timeoutMs?: number }): Promise<void>;
+  stop(vmId: string, options?: LongOptions & StopOptions): Promise<void>;
 
   /** Switches the machine off at once; a saved state is thrown away. Windows: RequestStateChange(3). */
   forceStop(vmId: string): Promise<void>;
@@ -98,12 +99,18 @@ export interface VmService {
   /**
    * Waits until the condition holds; false when `timeoutMs` passed first, or when it cannot become true any more
    * (waiting for an IP address of a machine that went off).
+   * @throws `unsupported` for `ssh` where this host has no way to the guest: every adapter behind NAT, or unconnected
    */
   waitFor(
     vmId: string,
     condition: WaitCondition,
     options?: LongOptions & { readonly timeoutMs?: number },
   ): Promise<boolean>;
+}
+
+export interface StopOptions {
+  readonly timeoutMs?: number;
+  readonly guestAgent?: boolean;
 }
 
 export interface VmLogs {

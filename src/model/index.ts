@@ -50,7 +50,19 @@ export {
   SECURE_BOOT_TEMPLATES,
   type SecureBootTemplate,
 } from './firmware.ts';
+export type {
+  GuestCapabilities,
+  GuestCopyOptions,
+  GuestCopyResult,
+  GuestExecOptions,
+  GuestExecResult,
+  GuestFileSystem,
+  GuestInfo,
+  KeyValuePair,
+} from './guest.ts';
 export type { DoctorFinding, HostInfo, HostSettings } from './host-info.ts';
+export { isPairKey, MAX_PAIRS, MAX_VALUE_BYTES, validKey, validPair } from './key-value-pairs.ts';
+export { KEYS, type Key, MAX_TYPED_CHARACTERS, parseKeys, typedKeys } from './keyboard.ts';
 export { MAX_NAME_LENGTH, nameKey, validName } from './names.ts';
 export { DEFAULT_PROCESSOR, type ProcessorSettings } from './processor-settings.ts';
 export {
@@ -63,7 +75,7 @@ export {
 } from './snapshot.ts';
 export { validQos } from './storage-qos.ts';
 export type { SwitchInfo, SwitchType } from './switch.ts';
-export type { VmInfo, VmSummary, WaitCondition } from './vm-info.ts';
+export { type VmInfo, type VmSummary, WAIT_CONDITIONS, type WaitCondition } from './vm-info.ts';
 export { type VmSettings, withSettings } from './vm-settings.ts';
 export {
   type CreateVmOptions,

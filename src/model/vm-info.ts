@@ -27,10 +27,16 @@ export interface VmInfo extends VmSummary, Omit<VmSpecification, 'networkAdapter
   readonly configurationPath: string;
   /** The version of its virtual hardware, pinned at its first start; null before. */
   readonly machineVersion: string | null;
+  /** A Unix socket on which a running machine's screen is served over VNC, to its own user and root only. */
+  readonly vncSocketPath: string | null;
   /** Processes of a running machine. */
   readonly processes: { readonly engine: number; readonly worker: number | null } | null;
   readonly acceleration: 'kvm' | 'tcg' | 'hyperv' | null;
 }
 
-/** What `wait` waits for: the guest agent answers, the guest has an IP address, the machine is off. */
-export type WaitCondition = 'ready' | 'ip' | 'off';
+/**
+ * What `wait` waits for: the guest agent answers (`heartbeat` is Hyper-V's word for `ready`), the guest has an IP
+ * address, its SSH server greets there, the machine is off.
+ */
+export const WAIT_CONDITIONS = ['ready', 'heartbeat', 'ip', 'ssh', 'off'] as const;
+export type WaitCondition = (typeof WAIT_CONDITIONS)[number];

@@ -68,6 +68,8 @@ const definition = z.strictObject({
   /** For each drive, the files under the attached one: nobody may write to them. */
   parents: z.record(guid, z.array(absolutePath)),
   pending: pending.nullable(),
+  /** What the host tells the guest: key to value. */
+  keyValuePairs: z.record(z.string().max(255), z.string().max(4096)),
   /** For each drive that is mirrored, the file that is kept the same as its disk. Ends with the run of the machine. */
   mirrors: z.record(guid, absolutePath).optional(),
 });

@@ -15,6 +15,7 @@ const MIGRATIONS: Migrations = {
   1: (old) => ({
     ...old,
     tpmFile: null,
+    keyValuePairs: {},
     specification: withSettings(old.specification),
     snapshots: each(old.snapshots, (snapshot) => ({
       ...snapshot,

@@ -59,6 +59,7 @@ function definition(name: string, id: string = randomUUID()): VmDefinition {
     attached: { [driveId]: '/disks/a.vhdx' },
     parents: { [driveId]: [] },
     pending: null,
+    keyValuePairs: {},
   };
 }
 

@@ -95,6 +95,28 @@ describe('the console on a terminal', () => {
   });
 });
 
+it('shows once what is both in the log and on the connection', async () => {
+  const terminal = new Terminal();
+  const controller = new AbortController();
+  const streams = { stdin: terminal.stdin, stdout: terminal.stdout, stderr: terminal.stdout };
+  const session = serialSession({
+    socketPath: path,
+    streams: streams as unknown as Parameters<typeof serialSession>[0]['streams'],
+    signal: controller.signal,
+    quietMs: 100,
+    onConnected: () => {},
+    backlog: async () => {
+      await expect.poll(() => clients.length).toBe(1);
+      clients[0]?.write('in both; only here');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return '\u001b[31mbefore\nin both; ';
+    },
+  });
+  await expect.poll(() => terminal.text).toBe('before\r\nin both; only here');
+  controller.abort();
+  await expect(session).rejects.toMatchObject({ code: 'aborted' });
+});
+
 describe('the console in a pipe', () => {
   it('sends what comes and leaves once input has ended and the port is quiet', async () => {
     const double = new HostDouble();
@@ -102,6 +124,19 @@ describe('the console in a pipe', () => {
     double.add({ name: 'web1', state: 'Running' });
     const ran = await run(['vm', 'console', 'web1', '--quiet-time', '200ms'], { double, input: 'hello\nworld\n' });
     expect(ran).toMatchObject({ status: 0, stdout: 'HELLO\nWORLD\n' });
+  });
+
+  it('shows the last lines of the log first', async () => {
+    const double = new HostDouble();
+    double.consolePath = path;
+    double.logs = { serial: 'one\r\ntwo\r\nthree', engine: '', worker: '' };
+    double.add({ name: 'web1', state: 'Running' });
+    const shown = async (lines: string): Promise<string> =>
+      (await run(['vm', 'console', 'web1', '--quiet-time', '200ms', '--lines', lines], { double, input: 'x' })).stdout;
+    expect(await shown('0')).toBe('X');
+    expect(await shown('2')).toBe('two\r\nthreeX');
+    expect(await shown('9')).toBe('one\r\ntwo\r\nthreeX');
+    expect((await run(['vm', 'console', 'web1', '--lines', '-1'], { double, input: '' })).status).toBe(2);
   });
 
   it('ends with an error where no port is', async () => {

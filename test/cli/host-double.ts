@@ -6,6 +6,8 @@ import {
   type CreateVmOptions,
   DEFAULT_SETTINGS,
   type DoctorFinding,
+  type GuestExecResult,
+  type GuestInfo,
   type HostEvent,
   type HostInfo,
   judgeMove,
@@ -39,6 +41,15 @@ export class HostDouble {
   /** What each look at what a machine used says, in their order. */
   measurements: VmMeasurement[] = [];
   consolePath = '/nowhere';
+  execAnswer: GuestExecResult = {
+    exitCode: 0,
+    signal: null,
+    stdout: Buffer.alloc(0),
+    stderr: Buffer.alloc(0),
+    truncated: false,
+  };
+  /** Key-value pairs that the host has set. */
+  readonly pairs = new Map<string, string>();
   /** Every call that would change something. */
   readonly changes: string[] = [];
   closed = 0;
@@ -64,6 +75,7 @@ export class HostDouble {
       configurationPath: '/somewhere/vm.json',
       machineVersion: null,
       processes: null,
+      vncSocketPath: null,
       acceleration: null,
       ...fields,
     };
@@ -205,6 +217,36 @@ export class HostDouble {
       guest: {
         heartbeat: async () => true,
         ipAddresses: async () => [{ macAddress: '00:15:5d:00:00:01', addresses: ['10.0.2.15'] }],
+        info: async () => GUEST,
+        exec: async (id, program, args, options = {}) => {
+          let input = '';
+          if (options.input instanceof Uint8Array) input = Buffer.from(options.input).toString();
+          else if (options.input) for await (const piece of options.input) input += Buffer.from(piece).toString();
+          this.changes.push(`exec ${JSON.stringify({ ...options, program, args, input, signal: undefined })}`);
+          if (this.#get(id).state !== 'Running') throw new HvError('invalid-state', 'it does not run');
+          return this.execAnswer;
+        },
+        copyTo: async (_id, sourcePath, path, { force = false } = {}) => {
+          this.changes.push(`copy ${sourcePath} to ${path}${force ? ' by force' : ''}`);
+          return { path, sizeBytes: 3, sha256: 'ab'.repeat(32), verifiedBy: 'hash' };
+        },
+        copyFrom: async (_id, sourcePath, path) => {
+          this.changes.push(`copy ${sourcePath} from guest to ${path}`);
+          return { path, sizeBytes: 3, sha256: 'ab'.repeat(32), verifiedBy: 'hash' };
+        },
+        setTime: async () => ({ offsetMs: -2500 }),
+        keyValuePairs: async () => [
+          ...[...this.pairs].map(([key, value]) => ({ source: 'host' as const, key, value })),
+          { source: 'guest', key: 'said', value: 'yes' },
+        ],
+        setKeyValuePair: async (_id, key, value) => void this.pairs.set(key, value),
+        deleteKeyValuePair: async (_id, key) => {
+          if (!this.pairs.delete(key)) throw new HvError('not-found', `no key ${key}`);
+        },
+      },
+      keyboard: {
+        type: async (_id, text) => void this.changes.push(`type ${JSON.stringify(text)}`),
+        press: async (_id, keys) => void this.changes.push(`press ${keys}`),
       },
       events: {
         list: async () => this.events,
@@ -230,6 +272,17 @@ export class HostDouble {
     };
   }
 }
+
+const GUEST: GuestInfo = {
+  agentVersion: '7.2.0',
+  capabilities: { exec: true, fileTransfer: true, setTime: true, freezeFileSystems: false, shutdown: true },
+  hostName: 'guest',
+  operatingSystem: { id: 'debian', name: 'Debian 12', version: '12', kernelRelease: '6.1.0', machine: 'x86_64' },
+  time: '2025-01-02T03:04:05.000Z',
+  timeZone: { name: 'CET', offsetSeconds: 3600 },
+  users: [],
+  fileSystems: [{ device: 'sda2', mountPoint: '/data', type: 'ext4', usedBytes: 2 ** 20, totalBytes: 2 ** 26 }],
+};
 
 export const HOST: HostInfo = {
   computerName: 'test-host',

@@ -1,5 +1,6 @@
 import { describeDisks } from './contract/disks.ts';
 import { describeEvents } from './contract/events.ts';
+import { describeGuests } from './contract/guests.ts';
 import { describeHost } from './contract/host.ts';
 import { describeMachines } from './contract/machines.ts';
 import { describeSettings } from './contract/settings.ts';
@@ -14,3 +15,4 @@ describeSnapshots('qemu', qemuFixture);
 describeStorage('qemu', qemuFixture);
 describeEvents('qemu', qemuFixture);
 describeSettings('qemu', qemuFixture);
+describeGuests('qemu', qemuFixture);

@@ -2,6 +2,8 @@ import { connect, type Socket } from 'node:net';
 import { throwIfAborted } from '../../async/index.ts';
 import { fromSystemError } from '../../errors/index.ts';
 import type { Streams } from '../definition.ts';
+import { addedText } from '../output/added-text.ts';
+import { terminalText } from '../output/terminal-text.ts';
 
 /** Ctrl-] as a terminal sends it. */
 const LEAVE = 0x1d;
@@ -15,6 +17,8 @@ export interface SessionOptions {
   /** Standard input has ended: leave once the port was quiet for this long. */
   readonly quietMs: number;
   onConnected(): void;
+  /** What the port said before, to be shown first. It may hold the beginning of what comes over the connection as well. */
+  backlog?(): Promise<string>;
 }
 
 /** How a session ended: the user left, the machine closed the port, or the input was over. */
@@ -36,6 +40,7 @@ export async function serialSession(options: SessionOptions): Promise<SessionEnd
   // The one way out that passes no `finally`: a second Ctrl-C or a broken pipe ends the process at once.
   process.once('exit', restore);
   try {
+    if (options.backlog) await showBacklog(socket, options.backlog, stdout);
     const end = await joined(socket, options, isTerminal);
     throwIfAborted(signal, 'the console');
     return end;
@@ -58,6 +63,22 @@ function connected(socketPath: string): Promise<Socket> {
       resolve(socket);
     });
   });
+}
+
+/** The end of the log, then what came over the connection meanwhile and is not in the log yet. */
+async function showBacklog(socket: Socket, backlog: () => Promise<string>, stdout: NodeJS.WriteStream): Promise<void> {
+  const meanwhile: Buffer[] = [];
+  const keep = (chunk: Buffer): void => void meanwhile.push(chunk);
+  socket.on('data', keep);
+  try {
+    const before = await backlog();
+    const shown = stdout.isTTY ? terminalText(before).replaceAll('\n', '\r\n') : before;
+    stdout.write(shown);
+    socket.pause();
+    stdout.write(addedText(before, Buffer.concat(meanwhile).toString('utf8')));
+  } finally {
+    socket.off('data', keep);
+  }
 }
 
 function joined(

@@ -130,6 +130,7 @@ export async function createVm(
     attached: diskPath === undefined ? {} : { [driveId]: diskPath },
     parents: disk ? { [driveId]: [...disk.parents] } : {},
     pending: null,
+    keyValuePairs: {},
   };
   undo.defer(() => removeDataFolder(planned));
   await makeDataFolder(planned);

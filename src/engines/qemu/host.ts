@@ -5,9 +5,10 @@ import { chooseAcceleration } from './acceleration.ts';
 import { EngineContext } from './context.ts';
 import { QemuDiskService } from './disks.ts';
 import { QemuEventService } from './events.ts';
-import { QemuGuestService } from './guest.ts';
+import { QemuGuestService } from './guest/service.ts';
 import { askKeeper, connectKeeper } from './keeper/client.ts';
 import { runtimeRecords } from './keeper/keeper.ts';
+import { QemuKeyboardService } from './keyboard.ts';
 import { OperationRecorder } from './operation-log.ts';
 import { QemuSnapshotService } from './snapshots.ts';
 import { QemuStorageService } from './storage.ts';
@@ -25,6 +26,7 @@ export class QemuHost implements Host {
   readonly disks: QemuDiskService;
   readonly switches: QemuSwitchService;
   readonly guest: QemuGuestService;
+  readonly keyboard: QemuKeyboardService;
   readonly events: QemuEventService;
 
   private constructor(context: EngineContext) {
@@ -40,6 +42,7 @@ export class QemuHost implements Host {
     this.storage = recorder.record('storage', new QemuStorageService(context, disks));
     this.snapshots = recorder.record('snapshots', new QemuSnapshotService(context));
     this.switches = recorder.record('switches', new QemuSwitchService());
+    this.keyboard = recorder.record('keyboard', new QemuKeyboardService(context));
     this.events = new QemuEventService(context);
   }
 

@@ -1,4 +1,4 @@
-import { assertNever } from '../../errors/index.ts';
+import { assertNever, HvError } from '../../errors/index.ts';
 import type { VmState } from '../../model/index.ts';
 import { type RuntimeRecord, readLastExit, readRuntime, type VmDefinition } from '../../state/index.ts';
 import { bootId, isAlive, type ProcessIdentity, processOwner } from '../../system/index.ts';
@@ -62,4 +62,15 @@ export function stateOf(record: RuntimeRecord): VmState {
 export function uptimeSeconds(observation: Observation): number {
   if (!observation.runtime) return 0;
   return Math.max(0, Math.floor((Date.now() - Date.parse(observation.runtime.startedTime)) / 1000));
+}
+
+/** @throws HvError `invalid-state` unless the machine runs: `its keyboard` needs that */
+export async function requireRunning(context: EngineContext, definition: VmDefinition, what: string): Promise<void> {
+  const { state } = await observe(context, definition);
+  if (state === 'Running') return;
+  const { name } = definition.specification;
+  throw new HvError('invalid-state', `"${name}" is ${state}: ${what} needs a running machine`, {
+    detail: { id: definition.id, state },
+    hint: state === 'Paused' ? 'Resume it first.' : 'Start it first.',
+  });
 }

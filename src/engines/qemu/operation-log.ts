@@ -38,6 +38,15 @@ const RECORDED: { readonly [S in keyof Services]?: Methods<Services[S]> } = {
     removeScsiController: 'vm',
   },
   snapshots: { create: 'vm', apply: 'vm', delete: 'vm' },
+  // Of a program its name, not its arguments; of the keyboard nothing: both may carry secrets.
+  guest: {
+    exec: 'vm',
+    copyTo: 'vm',
+    copyFrom: 'vm',
+    setTime: 'vm',
+    setKeyValuePair: 'vm',
+    deleteKeyValuePair: 'vm',
+  },
   disks: {
     create: 'subject',
     resize: 'subject',

@@ -68,6 +68,8 @@ export function qemuArguments(launch: QemuLaunch): string[] {
     device({ driver: 'isa-serial', chardev: 'serial0', id: 'com1' }),
     '-device',
     device({ driver: 'VGA', id: 'video0' }),
+    '-vnc',
+    `unix:${escapeOption(`${launch.runFolder}/${SOCKETS.vnc}`)}`,
     // How a guest's kernel says that it crashed; what then is its own affair.
     '-device',
     device({ driver: 'pvpanic', id: 'panic0' }),

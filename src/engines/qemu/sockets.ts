@@ -6,4 +6,5 @@ export const SOCKETS = {
   serial: 'serial.sock',
   agent: 'agent.sock',
   state: 'state.sock',
+  vnc: 'vnc.sock',
 } as const;

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LongOptions, sleep, throwIfAborted } from '../../async/index.ts';
 import { HvError, invariant, isHvError } from '../../errors/index.ts';
-import type { ConsoleEndpoint, DryRun, VmLogs, VmService } from '../../host/index.ts';
+import type { ConsoleEndpoint, DryRun, StopOptions, VmLogs, VmService } from '../../host/index.ts';
 import {
   type CreateVmOptions,
   type VmInfo,
@@ -20,7 +20,8 @@ import type { EngineContext } from './context.ts';
 import { createVm, planVm, requireFreeName } from './create-vm.ts';
 import { readTail, removeDataFolder } from './data-folder.ts';
 import type { QemuDiskService } from './disks.ts';
-import type { QemuGuestService } from './guest.ts';
+import type { QemuGuestService } from './guest/service.ts';
+import { isSshThere, requireRoute } from './guest/ssh.ts';
 import { finishPending, isOwnLayer, simplifyLayers } from './layers.ts';
 import { type Observation, observe, uptimeSeconds } from './observe.ts';
 import { discardSavedState, forceOff, judge, mustFitHost, saveMachine, startMachine } from './run-state.ts';
@@ -28,6 +29,7 @@ import { SOCKETS } from './sockets.ts';
 import { ownedFiles, removeOwnedFile } from './unfinished.ts';
 import { order } from './worker/client.ts';
 import { SERIAL_LOG } from './worker/launch.ts';
+import { KEPT_LOG_BYTES } from './worker/log-cap.ts';
 import { QEMU_LOG } from './worker/qemu-process.ts';
 import { screenshotSchema } from './worker/wire.ts';
 
@@ -92,6 +94,8 @@ export class QemuVmService implements VmService {
         ? { engine: runtime.qemu.pid, worker: isAlive(runtime.worker) ? runtime.worker.pid : null }
         : null,
       acceleration: runtime?.acceleration ?? null,
+      vncSocketPath:
+        runtime && observation.state !== 'Stopping' ? `${this.#context.runFolder(vmId)}/${SOCKETS.vnc}` : null,
     };
   }
 
@@ -112,8 +116,8 @@ export class QemuVmService implements VmService {
     });
   }
 
-  async stop(vmId: string, options: LongOptions & { readonly timeoutMs?: number } = {}): Promise<void> {
-    const { signal, onProgress, timeoutMs = STOP_TIMEOUT_MS } = options;
+  async stop(vmId: string, options: LongOptions & StopOptions = {}): Promise<void> {
+    const { signal, onProgress, timeoutMs = STOP_TIMEOUT_MS, guestAgent = false } = options;
     const definition = await this.#context.store.load(vmId);
     if ((await judge(this.#context, definition, 'stop')) === 'done') return;
     const began = performance.now();
@@ -129,26 +133,29 @@ export class QemuVmService implements VmService {
           `the guest of "${definition.specification.name}" did not shut down within ${Math.round(timeoutMs / 1000)} s; it is still running`,
           {
             detail: { id: vmId, timeoutMs, state: observation.state },
-            hint: `It may be busy or have no ACPI support. Cut its power: hv vm force-stop ${JSON.stringify(definition.specification.name)}`,
+            hint: `It may be busy or have no ACPI support. Through its agent: --guest-agent. Cut its power: hv vm force-stop ${JSON.stringify(definition.specification.name)}`,
           },
         );
       }
       if (observation.state === 'Running' && elapsedMs - pressedMs > PRESS_AGAIN_MS) {
+        const isFirst = pressedMs < 0;
         pressedMs = elapsedMs;
-        await this.#pressPowerButton(vmId);
+        await this.#askToStop(() => this.#tell(vmId, 'shutdown'));
+        if (guestAgent && !isFirst) await this.#askToStop(() => this.#guest.shutdown(vmId));
       }
       onProgress?.({ phase: 'shutdown', done: Math.round(elapsedMs), total: timeoutMs });
       await sleep(50, { signal });
     }
   }
 
-  async #pressPowerButton(vmId: string): Promise<void> {
+  async #askToStop(ask: () => Promise<void>): Promise<void> {
     try {
-      await this.#tell(vmId, 'shutdown');
+      await ask();
     } catch (error) {
-      // On its way off already, or gone: the next look tells.
+      // On its way off already, gone, or without an agent that answers: the next look tells.
       if (
         !isHvError(error, 'invalid-state') &&
+        !isHvError(error, 'timeout') &&
         !isHvError(error, 'process-failed') &&
         !isHvError(error, 'io') &&
         !isHvError(error, 'not-found')
@@ -257,7 +264,7 @@ export class QemuVmService implements VmService {
   }
 
   async logs(vmId: string, options: { readonly maxBytes?: number } = {}): Promise<VmLogs> {
-    const { maxBytes = LOG_BYTES } = options;
+    const maxBytes = Math.min(options.maxBytes ?? LOG_BYTES, KEPT_LOG_BYTES);
     const { dataPath } = await this.#context.store.load(vmId);
     return {
       serial: await readTail(join(dataPath, SERIAL_LOG), maxBytes),
@@ -285,6 +292,7 @@ export class QemuVmService implements VmService {
   ): Promise<boolean> {
     const { signal, timeoutMs = WAIT_TIMEOUT_MS } = options;
     const definition = await this.#context.store.load(vmId);
+    if (condition === 'ssh') requireRoute(definition);
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       throwIfAborted(signal, 'waiting');
@@ -301,9 +309,11 @@ export class QemuVmService implements VmService {
     }
   }
 
-  async #holds(vmId: string, condition: 'ready' | 'ip'): Promise<boolean> {
-    if (condition === 'ready') return this.#guest.heartbeat(vmId);
-    return (await this.#guest.ipAddresses(vmId)).length > 0;
+  async #holds(vmId: string, condition: Exclude<WaitCondition, 'off'>): Promise<boolean> {
+    if (condition === 'ready' || condition === 'heartbeat') return this.#guest.heartbeat(vmId);
+    const addresses = (await this.#guest.ipAddresses(vmId)).flatMap((adapter) => adapter.addresses);
+    if (condition === 'ip') return addresses.length > 0;
+    return (await Promise.all(addresses.map((address) => isSshThere(address)))).includes(true);
   }
 
   async #requireLiving(vmId: string, what: string): Promise<void> {

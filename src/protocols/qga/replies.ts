@@ -104,6 +104,48 @@ export const timeReply = z
   .max(8.64e21)
   .transform((nanoseconds) => Math.round(nanoseconds / 1e6));
 
+export const usersReply = z
+  .array(
+    z
+      .object({ user: text, domain: text.optional(), 'login-time': z.number().min(-8.64e12).max(8.64e12) })
+      .transform((entry) => ({
+        user: entry.user,
+        domain: entry.domain ?? null,
+        loginTime: new Date(entry['login-time'] * 1000).toISOString(),
+      })),
+  )
+  .max(4096);
+
+export type GuestUser = z.output<typeof usersReply>[number];
+
+export const filesystemsReply = z
+  .array(
+    z
+      .object({
+        name: text,
+        mountpoint: text,
+        type: shortText,
+        'used-bytes': count.optional(),
+        'total-bytes': count.optional(),
+      })
+      .transform((entry) => ({
+        device: entry.name,
+        mountPoint: entry.mountpoint,
+        type: entry.type,
+        usedBytes: entry['used-bytes'] ?? null,
+        totalBytes: entry['total-bytes'] ?? null,
+      })),
+  )
+  .max(4096);
+
+export type GuestFilesystem = z.output<typeof filesystemsReply>[number];
+
+export const timeZoneReply = z
+  .object({ zone: shortText.optional(), offset: z.number().int().min(-86_400).max(86_400) })
+  .transform((reply) => ({ name: reply.zone ?? null, offsetSeconds: reply.offset }));
+
+export type GuestTimeZone = z.output<typeof timeZoneReply>;
+
 export const countReply = count;
 export const freezeStatusReply = z.enum(['thawed', 'frozen']);
 

@@ -48,6 +48,7 @@ export function showVm(info: VmInfo, output: Output): Promise<string> {
     ['Groups', info.groups.join(', ') || null],
     ['Notes', info.notes || null],
     ['Created', showTime(info.creationTime)],
+    ['Screen (VNC)', info.vncSocketPath],
     ['Definition', info.configurationPath],
     ['Processes', processes],
   ]);

@@ -1,5 +1,5 @@
 import { HvError, isHvError } from '../../../errors/index.ts';
-import { defineCommand, option } from '../../definition.ts';
+import { defineCommand, flag, option } from '../../definition.ts';
 import { parseDuration } from '../../values/duration.ts';
 import { moveVm, VM_ARGUMENT } from '../../vm-move.ts';
 
@@ -10,6 +10,7 @@ export const command = defineCommand({
     'When the guest has not shut down in time the machine runs on and the status is 1; force-stop switches it off.',
   arguments: { vm: VM_ARGUMENT },
   options: {
+    guestAgent: flag('--guest-agent', 'Ask a guest that does not hear the power button through its agent, after 8 s'),
     timeout: option('--timeout <duration>', 'How long to wait, as in 30s or 2m (default 60s)', parseDuration),
   },
   examples: ['vm stop web1', 'vm stop web1 --timeout 2m || hv vm force-stop web1'],
@@ -20,7 +21,11 @@ export const command = defineCommand({
       verb: 'shut down',
       async act(vm) {
         try {
-          await vm.stop({ ...context.long(`Stopping ${vm.name}`), timeoutMs: context.options.timeout ?? 60_000 });
+          await vm.stop({
+            ...context.long(`Stopping ${vm.name}`),
+            timeoutMs: context.options.timeout ?? 60_000,
+            guestAgent: context.options.guestAgent,
+          });
         } catch (error) {
           if (!isHvError(error, 'aborted')) throw error;
           throw new HvError('aborted', error.message, {

@@ -37,6 +37,7 @@ export class QemuProcess {
   /** Starts it in a session of its own, so that it outlives this worker. @throws HvError `process-failed` */
   static async spawn(program: string, args: readonly string[]): Promise<QemuProcess> {
     const log = openSync(QEMU_LOG, 'a', 0o600);
+    const before = process.umask(0o077); // its sockets and logs are for its own user
     try {
       const child = spawn(program, args, {
         detached: true,
@@ -56,6 +57,7 @@ export class QemuProcess {
       }
       return new QemuProcess({ pid: info.pid, startTicks: info.startTicks }, exited);
     } finally {
+      process.umask(before);
       closeSync(log);
     }
   }

@@ -28,14 +28,17 @@ import { describe, log } from '../log.ts';
 import { AGENT_CHANNEL, AGENT_PORT } from '../qemu-arguments.ts';
 import { SOCKETS } from '../sockets.ts';
 import { answerAboutChanges, mustNotBeBackedUp } from './changed-blocks.ts';
-import { GuestAgentLink } from './guest-agent-link.ts';
+import { GuestServices } from './guest-services.ts';
 import { Happenings } from './happenings.ts';
+import { pressKeys } from './keyboard.ts';
+import { SERIAL_LOG } from './launch.ts';
 import type { LiveMachine } from './live/live-machine.ts';
 import { reconcile } from './live/reconcile.ts';
 import { prepareSettings } from './live/settings.ts';
+import { LogCap, shortenLog } from './log-cap.ts';
 import { measure } from './measure.ts';
 import { connectMonitor } from './monitor.ts';
-import { endStrays, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
+import { endStrays, QEMU_LOG, QemuProcess, qemuLogSize, qemuLogTail } from './qemu-process.ts';
 import { type Phase, RunRecord } from './run-record.ts';
 import { startMergeSoon } from './start-merge.ts';
 import { type OrderControl, type Prepared, prepareSave, prepareSnapshot, type StoppableMachine } from './two-step.ts';
@@ -58,6 +61,8 @@ export interface VmWorkerContext {
 }
 
 const FLUSH_AND_QUIT_MS = 30_000;
+/** What QEMU writes as long as it runs. */
+const LOGS = [SERIAL_LOG, QEMU_LOG];
 
 /**
  * One running machine: its QEMU, its monitor, its disks. Orders come one at a time from control connections; what QEMU
@@ -70,7 +75,8 @@ export class VmWorker {
   readonly #happenings: Happenings;
   #qemu: QemuProcess | undefined;
   #qmp: QmpClient | undefined;
-  #agent: GuestAgentLink | undefined;
+  readonly #guest: GuestServices;
+  #logCap: LogCap | undefined;
   #prepared: Prepared | undefined;
   /** What the machine was last made to be. */
   #specification: VmSpecification;
@@ -82,6 +88,7 @@ export class VmWorker {
     this.#specification = context.definition.specification;
     this.#happenings = new Happenings(context.definition);
     this.#record = new RunRecord(context.runFolder, context.definition.id, (record) => this.#happenings.phase(record));
+    this.#guest = new GuestServices(this.#socket('agent'), context.definition.keyValuePairs);
   }
 
   get hasMachine(): boolean {
@@ -146,6 +153,7 @@ export class VmWorker {
         if (this.#record.phase === 'running') return {};
         this.#requirePhase('resume', 'paused');
         await this.#letRun();
+        this.#guest.wakeUp();
         return {};
       case 'reset':
         this.#requirePhase('reset', 'running', 'paused');
@@ -154,13 +162,20 @@ export class VmWorker {
       case 'screenshot':
         return { pngBase64: (await this.#screenshot()).toString('base64') };
       case 'heartbeat':
-        return { alive: this.#record.phase === 'running' && (await this.#agentLink().isAlive(control.signal)) };
+        return { alive: this.#record.phase === 'running' && (await this.#guest.agent.isAlive(control.signal)) };
       case 'ip-addresses':
         return {
-          adapters: this.#record.phase === 'running' ? await this.#agentLink().ipAddresses(control.signal) : [],
+          adapters: this.#record.phase === 'running' ? await this.#guest.agent.ipAddresses(control.signal) : [],
         };
+      case 'agent':
+      case 'key-value-pairs':
+        return this.#guest.answer(request, this.#isGuestUp, control.signal);
+      case 'press-keys':
+        this.#requirePhase('press keys', 'running');
+        await pressKeys(this.#monitor(), request.presses, control.signal);
+        return {};
       case 'measure':
-        return measure(this.#monitor(), this.#specification, await this.#agentLink().networkTraffic(control.signal));
+        return measure(this.#monitor(), this.#specification, await this.#guest.agent.networkTraffic(control.signal));
       case 'change-tracking':
       case 'take-reference-point':
       case 'query-changes':
@@ -240,8 +255,9 @@ export class VmWorker {
     this.#record.startedTime = new Date().toISOString();
     this.#record.resumeTo = paused ? 'paused' : 'running';
     this.#record.restores = restoreFrom !== null;
-    this.#logStart = qemuLogSize();
     await endStrays(this.#context.definition.id);
+    for (const file of LOGS) shortenLog(file);
+    this.#logStart = qemuLogSize();
     const qemu = await QemuProcess.spawn(program, args);
     try {
       this.#watch(qemu);
@@ -257,7 +273,11 @@ export class VmWorker {
     }
     this.#prepared = {
       kind: 'start',
-      commit: () => (this.#record.resumeTo === 'running' ? this.#letRun() : this.#enter('paused')),
+      commit: async () => {
+        if (this.#record.resumeTo === 'paused') return this.#enter('paused');
+        await this.#letRun();
+        if (restoreFrom !== null) this.#guest.wakeUp();
+      },
       abort: () => this.#end('failed', 'Its start was cancelled.'),
       keep: async () => {},
     };
@@ -434,7 +454,7 @@ export class VmWorker {
       throw error;
     }
     // A restored or adopted guest may have had the port open all along: no event tells.
-    if (await isChardevOpen(this.#monitor(), AGENT_CHANNEL)) this.#agentLink().isOpen = true;
+    if (await isChardevOpen(this.#monitor(), AGENT_CHANNEL)) this.#guest.setOpen(true);
   }
 
   async #decide(decision: 'commit' | 'abort'): Promise<unknown> {
@@ -491,6 +511,7 @@ export class VmWorker {
   }
 
   #watch(qemu: QemuProcess): void {
+    this.#logCap ??= new LogCap(LOGS);
     this.#qemu = qemu;
     this.#record.qemu = qemu.identity;
     void qemu.exited.then(async () => {
@@ -516,7 +537,7 @@ export class VmWorker {
         return;
       }
       case 'VSERPORT_CHANGE':
-        if (event.data.id === AGENT_PORT) this.#agentLink().isOpen = event.data.open === true;
+        if (event.data.id === AGENT_PORT) this.#guest.setOpen(event.data.open === true);
         return;
       case 'BLOCK_IO_ERROR':
         this.#record.pauseReason =
@@ -579,8 +600,9 @@ export class VmWorker {
       await this.#attempt('an orderly end', () => quit(qmp, { timeoutMs: FLUSH_AND_QUIT_MS })); // it is killed below in any case
     }
     await this.#attempt("QEMU's end", () => qemu.kill());
-    await this.#attempt('the agent', async () => this.#agent?.close());
+    await this.#attempt('the agent', () => this.#guest.close());
     await this.#attempt('the monitor', async () => qmp?.close());
+    this.#logCap?.[Symbol.dispose]();
     const isKept = await this.#attempt('what was prepared', async () => this.#prepared?.keep());
     return (await this.#attempt('the disks', () => this.#context.dataPlane.close())) && isKept;
   }
@@ -601,11 +623,6 @@ export class VmWorker {
     return this.#qmp;
   }
 
-  #agentLink(): GuestAgentLink {
-    this.#agent ??= new GuestAgentLink(this.#socket('agent'));
-    return this.#agent;
-  }
-
   #socket(name: keyof typeof SOCKETS): string {
     return `${this.#context.runFolder}/${SOCKETS[name]}`;
   }
@@ -616,6 +633,16 @@ export class VmWorker {
         detail: { phase: this.#record.phase },
       });
     }
+  }
+
+  /** An order that stops the guest for a moment only makes its agent's answer late. */
+  get #isGuestUp(): boolean {
+    const { phase, resumeTo } = this.#record;
+    if (this.#ending) return false;
+    return (
+      phase === 'running' ||
+      (resumeTo === 'running' && phase !== 'starting' && phase !== 'paused' && phase !== 'stopping')
+    );
   }
 
   /** Writes the phase down before anything relies on it. */

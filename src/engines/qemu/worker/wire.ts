@@ -16,6 +16,29 @@ const guid = z.string().length(36);
 const path = z.string().min(1).max(4096);
 const changeTrackingId = z.string().min(1).max(256);
 
+/** What may be asked of the guest's agent. */
+export const AGENT_COMMANDS = [
+  'guest-info',
+  'guest-get-osinfo',
+  'guest-get-host-name',
+  'guest-get-time',
+  'guest-set-time',
+  'guest-get-timezone',
+  'guest-get-users',
+  'guest-get-fsinfo',
+  'guest-shutdown',
+  'guest-exec',
+  'guest-exec-status',
+  'guest-file-open',
+  'guest-file-read',
+  'guest-file-write',
+  'guest-file-flush',
+  'guest-file-close',
+] as const;
+
+/** So many presses are taken at once. */
+export const MAX_PRESSES = 1024;
+
 export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('hello'), version: z.int() }),
   /** Without a machine there is nothing to stay for. */
@@ -49,6 +72,35 @@ export const requestSchema = z.discriminatedUnion('op', [
   z.strictObject({ id, op: z.literal('reset') }),
   z.strictObject({ id, op: z.literal('screenshot') }),
   z.strictObject({ id, op: z.literal('heartbeat') }),
+  /** One command for the guest's agent; work of several, as running a program, is put together by whoever asks. */
+  z.strictObject({
+    id,
+    op: z.literal('agent'),
+    command: z.enum(AGENT_COMMANDS),
+    arguments: z.record(z.string(), z.json()),
+    timeoutMs: z.number().positive().max(600_000),
+    maxReplyBytes: z
+      .int()
+      .min(1)
+      .max(48 * 2 ** 20),
+    silenceMs: z.number().positive().max(60_000).optional(),
+  }),
+  /** The key-value pairs that the guest is to find, in place of those from before. */
+  z.strictObject({ id, op: z.literal('key-value-pairs'), pairs: z.record(z.string().max(255), z.string().max(4096)) }),
+  /** Each press is a set of keys, by QEMU's names; one after the other. */
+  z.strictObject({
+    id,
+    op: z.literal('press-keys'),
+    presses: z
+      .array(
+        z
+          .array(z.string().regex(/^[a-z0-9_]{1,32}$/))
+          .min(1)
+          .max(8),
+      )
+      .min(1)
+      .max(MAX_PRESSES),
+  }),
   z.strictObject({ id, op: z.literal('ip-addresses') }),
   z.strictObject({ id, op: z.literal('measure') }),
   z.strictObject({
@@ -88,6 +140,7 @@ export const helloSchema = z.object({ pid: z.int(), vmId: z.guid() });
 export const startedSchema = z.object({ acceleration: z.enum(['kvm', 'tcg']) });
 export const savedSchema = z.object({ paused: z.boolean() });
 export const screenshotSchema = z.object({ pngBase64: z.base64() });
+export const agentAnswerSchema = z.object({ answer: z.unknown().optional() });
 export const heartbeatSchema = z.object({ alive: z.boolean() });
 export const ipAddressesSchema = z.object({
   adapters: z
