@@ -1,6 +1,6 @@
-import { lstatSync, readFileSync, unlinkSync } from 'node:fs';
+import { lstatSync, readFileSync } from 'node:fs';
 import { fromSystemError, HvError, isSystemError } from '../errors/index.ts';
-import { writeFileAtomic } from '../system/index.ts';
+import { removeRecord, replaceRecord } from './record-file.ts';
 
 /** What a backup's target is, in a file beside it. While anything is copied it says so: a target in between is no backup. */
 export interface BackupRecord {
@@ -36,21 +36,15 @@ export function readBackupRecord(targetPath: string): BackupRecord | undefined {
   return value;
 }
 
-export async function writeBackupRecord(
-  targetPath: string,
-  record: Omit<BackupRecord, 'schemaVersion' | 'time'>,
-): Promise<void> {
+/** @throws HvError `no-space`, `permission-denied`, `io` */
+export function writeBackupRecord(targetPath: string, record: Omit<BackupRecord, 'schemaVersion' | 'time'>): void {
   const whole: BackupRecord = { schemaVersion: 1, ...record, time: new Date().toISOString() };
-  await writeFileAtomic(backupRecordPath(targetPath), `${JSON.stringify(whole, null, 2)}\n`, { mode: 0o640 });
+  replaceRecord(backupRecordPath(targetPath), `${JSON.stringify(whole, null, 2)}\n`, 0o640);
 }
 
+/** @throws HvError `permission-denied`, `io` */
 export function removeBackupRecord(targetPath: string): void {
-  const path = backupRecordPath(targetPath);
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (!isSystemError(error, 'ENOENT')) throw fromSystemError(error, `could not remove ${path}`, { path });
-  }
+  removeRecord(backupRecordPath(targetPath));
 }
 
 function isRecord(value: unknown): value is BackupRecord {

@@ -131,7 +131,7 @@ async function copyWhole(source: BackupSource, targetPath: string, options: Back
   mustHaveRoom(source, targetPath);
   const { sizeBytes, logicalSectorSizeBytes, physicalSectorSizeBytes, changeTrackingId } = source;
   removeUnfinished(targetPath);
-  await writeBackupRecord(targetPath, {
+  writeBackupRecord(targetPath, {
     state: 'incomplete',
     changeTrackingId: null,
     sizeBytes,
@@ -145,7 +145,7 @@ async function copyWhole(source: BackupSource, targetPath: string, options: Back
     isMade = true;
     target = await openVhd(targetPath);
     const { copiedBytes, targetContentId } = await copyInto(source, target, options, true);
-    await writeBackupRecord(targetPath, { state: 'complete', changeTrackingId, sizeBytes, targetContentId });
+    writeBackupRecord(targetPath, { state: 'complete', changeTrackingId, sizeBytes, targetContentId });
     return copiedBytes;
   } catch (error) {
     await target?.close().catch(() => undefined); // what failed first is told
@@ -165,7 +165,7 @@ async function copyChanges(
   const target = await openVhd(targetPath);
   try {
     mustBeAsLeft(target, targetPath, record);
-    await writeBackupRecord(targetPath, {
+    writeBackupRecord(targetPath, {
       state: 'incomplete',
       changeTrackingId: options.sinceId ?? null,
       sizeBytes: target.sizeBytes,
@@ -173,7 +173,7 @@ async function copyChanges(
     });
     if (target.sizeBytes !== sizeBytes) resizeTarget(target, sizeBytes);
     const { copiedBytes, targetContentId } = await copyInto(source, target, options, false);
-    await writeBackupRecord(targetPath, { state: 'complete', changeTrackingId, sizeBytes, targetContentId });
+    writeBackupRecord(targetPath, { state: 'complete', changeTrackingId, sizeBytes, targetContentId });
     return copiedBytes;
   } catch (error) {
     await target.close().catch(() => undefined); // what failed first is told

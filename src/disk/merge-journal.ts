@@ -1,17 +1,7 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { dirname, isAbsolute } from 'node:path';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
 import { fromSystemError, isSystemError } from '../errors/index.ts';
-import { syncFolder } from './new-file.ts';
+import { removeRecord, replaceRecord } from './record-file.ts';
 
 const MAX_JOURNAL_BYTES = 1 << 20;
 
@@ -94,41 +84,14 @@ export function parseMergeJournal(text: string): MergeJournal | undefined {
   };
 }
 
-/**
- * Old or new, whole, and durable. Its temporary file has a name of its own, so that one that a crash left is used again.
- * @throws HvError `no-space`, `permission-denied`, `io`
- */
+/** Old or new, whole, and durable. @throws HvError `no-space`, `permission-denied`, `io` */
 export function writeMergeJournal(sourcePath: string, journal: MergeJournal): void {
-  const path = journalPathOf(sourcePath);
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-  try {
-    const fd = openSync(temporaryOf(path), flags, 0o600);
-    try {
-      writeFileSync(fd, `${JSON.stringify(journal)}\n`);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(temporaryOf(path), path);
-  } catch (error) {
-    throw fromSystemError(error, `could not write ${path}`, { path });
-  }
-  syncFolder(dirname(path));
+  replaceRecord(journalPathOf(sourcePath), `${JSON.stringify(journal)}\n`);
 }
 
+/** @throws HvError `permission-denied`, `io` */
 export function removeMergeJournal(sourcePath: string): void {
-  const path = journalPathOf(sourcePath);
-  for (const place of [temporaryOf(path), path]) {
-    try {
-      unlinkSync(place);
-    } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw fromSystemError(error, `could not remove ${place}`, { path: place });
-    }
-  }
-}
-
-function temporaryOf(path: string): string {
-  return `${path}.new`;
+  removeRecord(journalPathOf(sourcePath));
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

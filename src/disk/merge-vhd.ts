@@ -152,7 +152,7 @@ async function mergeFromStart(
   } finally {
     if (isDone) {
       for (const { image } of [...layers].reverse()) await image.close();
-      forget(source);
+      removeMergeJournal(source);
     } else {
       await closeAll(layers);
     }
@@ -201,13 +201,8 @@ function finishLater(source: string, journal: MergeJournal, options: MergeVhdOpt
   } finally {
     file.store.close();
   }
-  forget(source);
-  return result;
-}
-
-function forget(source: string): void {
   removeMergeJournal(source);
-  syncFolder(dirname(source));
+  return result;
 }
 
 /** The file may be gone already, when only the end of its merge remains. */

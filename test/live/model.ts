@@ -39,8 +39,7 @@ export class SectorModel {
     const choice = random();
     if (choice < 0.12) {
       await device.flush();
-      this.#flushed = this.now.slice();
-      this.#since.clear();
+      this.noteFlush();
       return;
     }
     const isWide = random() < 0.3;
@@ -64,6 +63,12 @@ export class SectorModel {
       if (value !== this.now[sector]) this.#since.set(sector, [...(this.#since.get(sector) ?? []), value]);
       this.now[sector] = value;
     }
+  }
+
+  /** Everything until now was made durable by somebody else than change(). */
+  noteFlush(): void {
+    this.#flushed = this.now.slice();
+    this.#since.clear();
   }
 
   /** @returns what is wrong: after the death of the process every answered change is there */

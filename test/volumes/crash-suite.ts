@@ -16,10 +16,12 @@ export interface CompactCrashRun {
   readonly type: 'dynamic' | 'differencing';
   readonly volume: 'fat' | 'ext4';
   readonly seed: number;
-  /** Looks at every n-th moment only. */
+  /** Looks at every n-th moment, and before each flush, where most is at stake: several times then. */
   readonly every: number;
 }
 
+/** Each has its own choice of what was lost. */
+const CUTS_BEFORE_FLUSH = 4;
 const HOST_RUN = randomGuid();
 const KIND: Readonly<Record<CompactCrashRun['volume'], VolumeKind>> = {
   fat: { ...(FAT_KINDS[0] as VolumeKind), sizeBytes: 10 * MIB },
@@ -109,9 +111,11 @@ export async function crashCompaction(run: CompactCrashRun): Promise<number> {
   let moments = 0;
   for (let events = 0; events <= store.events.length; events++) {
     replay.advance(events);
-    if (events % run.every !== 0) continue;
+    const isBeforeFlush = store.events[events]?.kind === 'flush';
+    if (events % run.every !== 0 && !isBeforeFlush) continue;
     moments++;
-    for (const model of ['death', 'power cut']) {
+    const cuts = Array.from({ length: isBeforeFlush ? CUTS_BEFORE_FLUSH : 1 }, () => 'power cut');
+    for (const model of ['death', ...cuts]) {
       const where = `${model} after event ${events} of ${store.events.length}, seed ${run.seed}`;
       const content = model === 'death' ? replay.content() : replay.afterPowerCut(random);
       const image = open(content);

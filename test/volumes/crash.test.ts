@@ -6,7 +6,7 @@ describe('compact keeps every file, whenever it is cut short', () => {
     for (const type of ['dynamic', 'differencing'] as const) {
       const volume = format === 'vhdx' ? 'ext4' : 'fat';
       test(`${format}, ${type}, ${volume}`, async () => {
-        expect(await crashCompaction({ format, type, volume, seed: 1, every: 3 })).toBeGreaterThan(2);
+        expect(await crashCompaction({ format, type, volume, seed: 1, every: 40 })).toBeGreaterThan(2);
       });
     }
   }

@@ -1,0 +1,3 @@
+import { defineKills } from './kill-suite.ts';
+
+defineKills(() => 3);
