@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -6,6 +6,7 @@ import { copyIntoGuest, copyOutOfGuest } from '../../src/engines/qemu/guest/copy
 import { runInGuest } from '../../src/engines/qemu/guest/exec.ts';
 import { takePairs } from '../../src/engines/qemu/guest/key-value-pairs.ts';
 import { setGuestTime } from '../../src/engines/qemu/guest/time.ts';
+import { isRoot, runProgram } from '../../src/system/index.ts';
 import { type AgentBehaviour, type AgentRequest, FakeAgent, syncAnswer } from '../qmp/fake-agent.ts';
 
 /** What a program of the guest does: its output and status, or nothing for one that never ends. */
@@ -102,6 +103,28 @@ describe('copying out of a guest that lies', () => {
     let reads = 0;
     const changing = (): unknown => piece(`ab${reads++}`, true)();
     return copyOut({ commands: COMMANDS.slice(2), answers: { 'guest-file-read': changing } }, 'corrupt');
+  });
+});
+
+// Only root may mount the small file system that would fill up.
+describe.skipIf(!isRoot())('a guest that sends for ever (needs root: it mounts a tmpfs)', () => {
+  it('does not fill the file system that it is copied to', async () => {
+    const small = join(folder, 'small');
+    await mkdir(small);
+    await runProgram('mount', ['-t', 'tmpfs', '-o', 'size=288m', 'hv-test', small], { deadlineMs: 10_000 });
+    try {
+      const endless = piece('x'.repeat(256 * 1024), false);
+      const lies = {
+        commands: COMMANDS.filter((name) => name !== 'guest-exec'),
+        answers: { 'guest-file-read': endless },
+      };
+      await using agent = await FakeAgent.start(liar(lies));
+      const work = copyOutOfGuest(agent.client, 'windows', 'C:\\x', join(small, 'x'), {});
+      await expect(work).rejects.toMatchObject({ code: 'no-space' });
+      expect(await readdir(small)).toEqual([]);
+    } finally {
+      await runProgram('umount', [small], { deadlineMs: 10_000 });
+    }
   });
 });
 

@@ -1,5 +1,5 @@
 import { createHash, type Hash, randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join, posix, resolve, win32 } from 'node:path';
 import { type LongOptions, throttleProgress, throwIfAborted } from '../../../async/index.ts';
 import { fromSystemError, HvError, isSystemError } from '../../../errors/index.ts';
@@ -7,9 +7,16 @@ import type { GuestCopyOptions, GuestCopyResult, GuestProfile } from '../../../m
 import { FILE_PIECE_BYTES, type GuestAgent, GuestFile } from '../../../protocols/qga/index.ts';
 import { type GuestPlace, PlainPlace, PosixPlace } from './place.ts';
 
+/** A guest may send for ever: so much of the host's file system stays free, looked at each so many bytes. */
+const KEPT_FREE_BYTES = 256 * 2 ** 20;
+const LOOK_EVERY_BYTES = 16 * 2 ** 20;
+
 type CopyOptions = GuestCopyOptions & LongOptions;
 
-/** Copies a file of this host into the guest; the target is there whole and verified, or as it was. */
+/**
+ * Copies a file of this host into the guest; the target is there whole and verified, or as it was. Where no program of the
+ * guest may be run, an old target is written over in place, and is empty after a failure.
+ */
 export async function copyIntoGuest(
   agent: GuestAgent,
   guest: GuestProfile,
@@ -69,9 +76,11 @@ export async function copyOutOfGuest(
   const announced = await place.sizeOf(sourcePath);
   const onProgress = throttleProgress(options.onProgress);
   const part = join(dirname(path), `.hv-${randomBytes(6).toString('hex')}.part`);
+  await mustLeaveRoom(path, announced ?? 0);
   try {
     const hash = createHash('sha256');
     let sizeBytes = 0;
+    let lookAt = 0;
     await using target = await open(part, 'wx');
     await GuestFile.using(agent, sourcePath, 'r', { signal }, async (opened) => {
       for (;;) {
@@ -80,6 +89,10 @@ export async function copyOutOfGuest(
         sizeBytes += bytes.length;
         // A guest that says more than it announced could go on for ever.
         if (announced !== undefined && sizeBytes > announced) throw changed(sourcePath);
+        if (sizeBytes >= lookAt) {
+          await mustLeaveRoom(path, LOOK_EVERY_BYTES);
+          lookAt = sizeBytes + LOOK_EVERY_BYTES;
+        }
         await target.writeFile(bytes);
         hash.update(bytes);
         onProgress({ phase: 'copying', done: sizeBytes, ...(announced === undefined ? {} : { total: announced }) });
@@ -96,6 +109,17 @@ export async function copyOutOfGuest(
     await rm(part, { force: true });
     throw fromSystemError(error, `cannot write ${path}`, { path });
   }
+}
+
+/** @throws HvError `no-space` */
+async function mustLeaveRoom(path: string, wantedBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(path));
+  const freeBytes = bavail * bsize;
+  if (freeBytes - wantedBytes >= KEPT_FREE_BYTES) return;
+  throw new HvError('no-space', `${path} would leave too little space on its file system`, {
+    detail: { path, freeBytes, wantedBytes, keptFreeBytes: KEPT_FREE_BYTES },
+    hint: 'Copy to a larger file system: 256 MiB stay free whatever a guest sends.',
+  });
 }
 
 /** The guest says the same hash, or its file is read once more. @throws HvError `corrupt` */
